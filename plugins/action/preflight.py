@@ -1,0 +1,251 @@
+"""Control node part of ``hosted.flask.preflight``; its manual is in ``plugins/modules/preflight.py``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
+from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements
+
+try:  # Where a variable was written, known to ansible-core itself since 2.19.
+    from ansible._internal._datatag._tags import Origin
+except ImportError:
+    Origin = None
+
+RELEASES = {"12", "13"}
+STAMPS = {"server": "/var/lib/hosted.flask"}
+# Variables of these roles shape the host layer, so a change of one provisions the host again.
+HOST_ROLES = ("server", "supervisord", "nginx")
+
+
+class ActionModule(ActionBase):
+    """Checks every app and looks at the host before anything is changed."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the completed apps and what the host needs, or fail with every finding at once."""
+        result = super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            {
+                "apps": {"type": "raw", "required": True},
+                "platform": {"type": "str", "default": ""},
+                "defaults": {"type": "dict", "default": {}},
+                "project": {"type": "str", "default": ""},
+                "only": {"type": "str", "default": ""},
+            }
+        )
+        platform = arguments["platform"]
+        project = Path(arguments["project"] or self._project(task_vars))
+        where = origin(arguments["apps"])
+        apps, problems = rows.complete(
+            arguments["apps"], platform=platform, defaults=arguments["defaults"], project=project, where=where
+        )
+        if arguments["only"] and arguments["only"] not in [app["name"] for app in apps] and not problems:
+            known = ", ".join(app["name"] for app in apps)
+            problems.append(f"app: {arguments['only']!r} is refused. Allowed: one of {known}. Fix it in -e app=...")
+        if problems:
+            raise AnsibleActionFail("\n".join(problems))
+        base = project / ".hosted"
+        stamps = STAMPS.get(platform, str(base))
+        host = self._look(apps, platform, stamps)
+        problems = self._check_host(apps, platform, host, base, where)
+        problems += check_requirements(apps, project, host, where)
+        if problems:
+            raise AnsibleActionFail("\n".join(problems))
+        for app in apps:
+            place(app, platform, host, base)
+        stamp = self._stamp(apps, task_vars)
+        running = platform != "local" or "supervisord" in host
+        result.update(
+            changed=False,
+            platform=platform,
+            apps=[app for app in apps if arguments["only"] in ("", app["name"])],
+            all_apps=apps,
+            base=str(base),
+            urls=[url(app, platform, task_vars) for app in apps if app["state"] == "present"],
+            stamp=stamp,
+            stamp_file=f"{stamps}/stamp",
+            provisioned=host.get("stamp") == stamp and running,
+        )
+        return result
+
+    def _project(self, task_vars: dict[str, Any]) -> str:
+        """The checkout that this collection is, or, installed elsewhere, the playbook's own folder."""
+        if (rows.ROOT / ".collections").is_dir():
+            return str(rows.ROOT)
+        return task_vars["playbook_dir"].removesuffix("/playbooks")
+
+    def _look(self, apps: list[dict[str, Any]], platform: str, stamps: str) -> dict[str, Any]:
+        """Run look.sh on the host and return its lines by their key."""
+        accounts = sorted({app["account"] for app in apps}) if platform == "server" else []
+        present = [app for app in apps if app["state"] == "present"]
+        pythons = sorted({app["python"] for app in present})
+        ports = [80] if platform == "server" else sorted({app["port"] for app in present})
+        script = Path(rows.__file__).with_name("look.sh").read_text()
+        words = [stamps, " ".join(accounts), " ".join(pythons), " ".join(map(str, ports))]
+        command = "sh -c {} look {}".format(shlex.quote(script), " ".join(map(shlex.quote, words)))
+        try:
+            answer = self._low_level_execute_command(command)
+        except AnsibleConnectionFailure as error:
+            context = self._play_context
+            target = f"{context.remote_user or 'the default user'}@{context.remote_addr}:{context.port or 22}"
+            raise AnsibleConnectionFailure(
+                f"host: {target} cannot be reached. Allowed: an address, port, user and key that ssh can use"
+                f" ({str(error).strip()}). Fix it in inventory/hosts.yml."
+            ) from error
+        found: dict[str, Any] = {"account": {}, "python": {}, "port": {}}
+        if answer["rc"]:
+            raise AnsibleActionFail(
+                f"host: looking at it failed ({(answer['stderr'] or answer['stdout']).strip()})."
+                " Allowed: a user that is root or may use sudo. Fix it in inventory/hosts.yml."
+            )
+        for line in answer["stdout"].splitlines():
+            key, separator, value = line.partition("=")
+            if not separator:
+                continue
+            if isinstance(found.get(key), dict):
+                name, _, rest = value.strip().partition(" ")
+                found[key][name] = rest.split()
+            else:
+                found[key] = value
+        return found
+
+    def _check_host(
+        self, apps: list[dict[str, Any]], platform: str, host: dict[str, Any], base: Path, where: str
+    ) -> list[str]:
+        """Return what stands in the way on the host."""
+        problems = rows.Problems("inventory/hosts.yml")
+        if platform == "server":
+            name, _, release = host.get("os", "? ?").partition(" ")
+            if name != "debian" or release not in RELEASES:
+                problems.add("distribution", f"{name} {release}", "Debian 12 or 13")
+            elif "systemd" not in host:
+                problems.add("init", "not systemd", "a host that systemd has booted")
+            if host.get("uid") != "0":
+                problems.add("ansible_user", f"uid {host.get('uid')}", "root, or a user with sudo and become")
+        for app in apps:
+            if app["state"] == "present" and app["python"] not in host["python"]:
+                problems.where = f"{where}, or install it on the host (apt-get install python3)"
+                problems.add(
+                    f"flask_apps ({app['name']}).python", app["python"], "an interpreter on the host's PATH"
+                )
+        for account, found in host["account"].items():
+            if found and int(found[0]) < 1000:
+                problems.where = where
+                problems.add("account", account, "a name that is not one of the system's own accounts")
+        for port, (pid, program, *cwd) in host["port"].items():
+            ours = program == "nginx" or (cwd and Path(cwd[0]).is_relative_to(base))
+            if not ours:
+                problems.where = f"{where}, or stop that process"
+                key = "port 80 of the host" if platform == "server" else "port"
+                problems.add(key, int(port), f"a free port; process {pid} ({program}) listens on this one")
+        limit = 107  # sun_path in unix(7), less the closing NUL.
+        for app in apps:
+            longest = f"{base}/apps/{app['name']}/run/standby.sock"
+            if platform == "local" and len(longest) > limit:
+                problems.where = "the place of the checkout"
+                problems.add("path", longest, f"at most {limit} characters, a socket's name may not be longer")
+        return problems.found
+
+    def _stamp(self, apps: list[dict[str, Any]], task_vars: dict[str, Any]) -> str:
+        """Hash all that shapes the host layer: the roles, their variables, what they know of the apps."""
+        digest = hashlib.sha256()
+        for role in HOST_ROLES:
+            for file in sorted((rows.ROOT / "roles" / role).rglob("*")):
+                if file.is_file():
+                    digest.update(f"{file.relative_to(rows.ROOT)}\n".encode() + file.read_bytes())
+        digest.update((rows.ROOT / "plugins/modules/nginx_sites.py").read_bytes())
+        variables = {
+            key: self._templar.template(value)
+            for key, value in sorted(task_vars.items())
+            if key.startswith(tuple(f"{role}_" for role in HOST_ROLES))
+        }
+        keys = ("name", "account", "root", "mount", "domains", "static", "state", "purge")
+        known = [{key: app[key] for key in keys} for app in apps]
+        digest.update(json.dumps([variables, known], sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:16]
+
+
+def origin(value: Any) -> str:
+    """Return the file that a variable was written in, relative to the working folder where it is below."""
+    tag = Origin.get_tag(value) if Origin else None
+    path = getattr(tag, "path", None)
+    if not path:
+        return "flask_apps, in inventory/group_vars/all/apps.yml"
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path) -> None:
+    """Add to a checked app where it lives on the host; take its secrets out, others have no use for them."""
+    app.pop("secrets")
+    if platform == "server":
+        found = host["account"].get(app["account"])
+        app["home"] = found[1] if found else f"/home/{app['account']}"
+        app["supervisor_socket"] = f"/run/supervisord/{app['account']}/supervisor.sock"
+        app["proxy_hops"] = 1
+        app["router"] = ""
+    else:
+        app["home"] = str(base)
+        app["supervisor_socket"] = f"{base}/run/supervisor.sock"
+        app["proxy_hops"] = 0
+        app["router"] = f"127.0.0.1:{app['port']}"
+    app["root"] = f"{app['home']}/apps/{app['name']}"
+
+
+def url(app: dict[str, Any], platform: str, task_vars: dict[str, Any]) -> str:
+    """Return where people find an app."""
+    if platform == "server":
+        address = (app["domains"] or [task_vars.get("ansible_host", task_vars["inventory_hostname"])])[0]
+    else:
+        address = app["router"]
+    return f"http://{address}{app['mount'].rstrip('/')}/"
+
+
+def check_requirements(
+    apps: list[dict[str, Any]], project: Path, host: dict[str, Any], where: str
+) -> list[str]:
+    """Return a message for each app whose requirements no set of packages can meet.
+
+    Asked once for each content and Python version; a good answer is remembered in ``.cache``. Where uv or
+    the package index is missing on the control node nothing is said: the venv's own build is the judge.
+    """
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    problems = rows.Problems(where)
+    for app in apps:
+        if app["state"] == "absent":
+            continue
+        at = f"flask_apps ({app['name']}).requirements"
+        try:
+            needs = Requirements.read(Path(app["folder"]), app["requirements"])
+        except ValueError as error:
+            problems.add(at, app["requirements"], str(error))
+            continue
+        app["requirements_text"], app["server_requirements_text"] = needs.text, needs.server
+        version = (host["python"].get(app["python"]) or [""])[0]
+        known = project / ".cache/resolved" / hashlib.sha256((needs.text + version).encode()).hexdigest()
+        if uv is None or not version or known.exists():
+            continue
+        run = subprocess.run(
+            [uv, "pip", "compile", "-", "--quiet", "--no-annotate", "--no-header", "--python-version", version],
+            input=needs.text + needs.server, capture_output=True, text=True, cwd=app["folder"],
+        )  # fmt: skip
+        if run.returncode == 0:
+            known.parent.mkdir(parents=True, exist_ok=True)
+            known.touch()
+        elif "network" not in run.stderr.lower() and "Failed to fetch" not in run.stderr:
+            problems.add(at, app["requirements"], f"packages that exist and fit together. uv: {run.stderr.strip()}")
+    return problems.found

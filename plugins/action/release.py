@@ -1,0 +1,155 @@
+"""Control node part of ``hosted.flask.release``; its manual is in ``plugins/modules/release.py``."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import hashlib
+import io
+import json
+import os
+import socket
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
+from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect
+
+# Contents up to this size travel with the first call, so that most redeploys are one round trip.
+INLINE = 1 << 20
+# Above it, with the second call, as a file of its own.
+INLINE_PACKED = 4 << 20
+REMOTE_KEYS = ("name", "account", "home", "root", "supervisor_socket", "router", "mount", "domains", "health", "static",
+               "python", "services", "migrate", "keep_releases", "state", "purge", "module", "server")  # fmt: skip
+
+
+class ActionModule(ActionBase):
+    """Hashes the apps here, asks the host once, and ships only what it lacks."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the release module, a second time with contents that the host said it lacks."""
+        super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            {
+                "apps": {"type": "list", "elements": "dict", "required": True},
+                "files": {"type": "dict", "required": True},
+                "programs": {"type": "dict", "required": True},
+                "rows": {"type": "list", "elements": "dict", "required": True},
+            }
+        )
+        own = {row["name"]: row.get("secrets") or {} for row in arguments["rows"]}
+        secrets = {app["name"]: own.get(app["name"], {}) for app in arguments["apps"]}
+        contents: dict[str, Path] = {}
+        apps = []
+        for app in arguments["apps"]:
+            name = app["name"]
+            files = arguments["files"].get(name, {})
+            apps.append(self._prepare(app, files, arguments["programs"].get(name, ""), secrets[name], contents))
+        call = {"apps": apps, "secrets": secrets, "who": f"{getpass.getuser()}@{socket.gethostname()}"}
+        sizes = sum(path.stat().st_size for path in contents.values())
+        first = contents if sizes <= INLINE else {}
+        result = self._call(call, first, task_vars)
+        missing = {digest for app in result.get("apps", {}).values() for digest in app.pop("missing", [])}
+        if missing and not result.get("failed"):
+            result = self._call(call, {digest: contents[digest] for digest in missing}, task_vars)
+        result.pop("invocation", None)
+        return result
+
+    def _call(self, call: dict[str, Any], contents: dict[str, Path], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Run the module with ``contents``, inside its arguments or, where they are large, in a file."""
+        packed = pack(contents)
+        if len(packed) <= INLINE_PACKED:
+            arguments = {**call, "payload": base64.b64encode(packed).decode() if contents else None}
+            return self._execute_module("hosted.flask.release", module_args=arguments, task_vars=task_vars)
+        folder = self._make_tmp_path()
+        try:
+            remote = self._connection._shell.join_path(folder, "contents.tar.gz")
+            self._transfer_data(remote, packed)
+            arguments = {**call, "payload_file": remote}
+            return self._execute_module("hosted.flask.release", module_args=arguments, task_vars=task_vars)
+        finally:
+            self._remove_tmp_path(folder)
+
+    def _prepare(
+        self,
+        app: dict[str, Any],
+        files: dict[str, str],
+        program: str,
+        secrets: dict[str, Any],
+        contents: dict[str, Path],
+    ) -> dict[str, Any]:
+        """Return what the host must know of one app; its files' contents go into ``contents``."""
+        sent = {key: app[key] for key in REMOTE_KEYS}
+        sent["platform"] = "server" if not app["router"] else "local"
+        if app["state"] == "absent":
+            return sent
+        folder = Path(app["folder"])
+        static = tuple(f"{name.strip('/')}/" for name in app["static"].values())
+        manifest = []
+        for path in collect(folder):
+            file = folder / path
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            mode = (0o440 if path.startswith(static) else 0o400) if static else 0o400
+            manifest.append([path, mode | 0o100 if os.access(file, os.X_OK) else mode, digest])
+            contents[digest] = file
+        variables = {"PROXY_HOPS": app["proxy_hops"], **app["environment"]}
+        sent.update(
+            manifest=manifest,
+            generated=files,
+            variables={key: text(value) for key, value in variables.items()},
+            program=program,
+            requirements_text=app["requirements_text"],
+            server_text=app["server_requirements_text"],
+            router_text=(ROOT / "roles/uwsgi/files/requirements.txt").read_text() if app["router"] else "",
+            commit=app["commit"] or commit_of(folder),
+        )
+        parts = ("manifest", "generated", "variables", "requirements_text", "server_text", "python", "migrate", "services")
+        identity = [sent[part] for part in parts] + [fingerprint(app["name"], secrets)]
+        sent["release"] = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        return sent
+
+
+def text(value: Any) -> str:
+    """Return a setting as the text that the app's environment gets; YAML's true is ``true`` again."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def fingerprint(name: str, secrets: dict[str, Any]) -> str:
+    """Return what stands for an app's secrets in its release id.
+
+    The id is public (X-Release), so that guessing a secret by it must cost as much as a password hash.
+    """
+    if not secrets:
+        return ""
+    data = json.dumps(secrets, sort_keys=True, default=str).encode()
+    return hashlib.scrypt(data, salt=name.encode(), n=1 << 14, r=8, p=1).hex()
+
+
+def pack(contents: dict[str, Path]) -> bytes:
+    """Return file contents as a compressed archive of members named by their sha256."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=6) as tar:
+        for digest, path in contents.items():
+            data = path.read_bytes()
+            member = tarfile.TarInfo(digest)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def commit_of(folder: Path) -> str:
+    """Return the git commit of a source folder, marked where the folder differs from it; empty without git."""
+    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        return ""
+    git = ["git", "-C", str(folder)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    if head.returncode:
+        return ""
+    dirty = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True).stdout
+    return head.stdout.strip() + ("+" if dirty else "")

@@ -1,0 +1,87 @@
+"""Virtual environments that are built once for one content and never changed afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# Where role server puts uv on own servers; elsewhere it is on the PATH or beside Ansible's own Python.
+UV_PLACES = ("/opt/hosted.flask/uv/bin/uv", str(Path(sys.executable).with_name("uv")))
+
+
+class VenvError(Exception):
+    """A venv could not be built; the text is for the user."""
+
+
+class Venv:
+    """One venv, named by a hash of all that it is made of."""
+
+    def __init__(self, folder: Path, requirements: list[str], python: str) -> None:
+        """Describe a venv.
+
+        :param folder: the folder that holds the venvs.
+        :param requirements: the texts of requirements files, installed together.
+        :param python: the interpreter, a name on the PATH or an absolute path.
+        :raises VenvError: there is no such interpreter.
+        """
+        found = shutil.which(python)
+        if found is None:
+            raise VenvError(f"python: {python!r} is not on this host")
+        self.interpreter = os.path.realpath(found)
+        self.requirements = [text for text in requirements if text.strip()]
+        digest = hashlib.sha256("\0".join([self.interpreter, *self.requirements]).encode()).hexdigest()
+        self.path = folder / digest[:12]
+        self.sealed = self.path / ".complete"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is whole and its interpreter still there (an upgrade of the host may take it away)."""
+        return self.sealed.exists() and (self.path / "bin/python").exists()
+
+    def build(self) -> None:
+        """Build the venv unless it is ready; what an interrupted build left is taken away first.
+
+        :raises VenvError: the packages cannot be installed; the text ends with the installer's own words.
+        """
+        if self.ready:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+        uv = next((place for place in UV_PLACES if os.access(place, os.X_OK)), None) or shutil.which("uv")
+        try:
+            files = []
+            for number, text in enumerate(self.requirements):
+                file = self.path / f"requirements-{number}.txt"
+                file.write_text(text)
+                files.append(str(file))
+            self.install(uv, files)
+            self.sealed.touch()
+        except BaseException:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+
+    def install(self, uv: str | None, files: list[str]) -> None:
+        """Make the venv at its path and install the requirements ``files``, by uv or by pip."""
+        python = str(self.path / "bin/python")
+        if uv:
+            # The folder exists already, with the requirements in it: not a reason to ask or to refuse.
+            call([uv, "venv", "--quiet", "--allow-existing", "--python", self.interpreter, str(self.path)])
+            words = [word for file in files for word in ("-r", file)]
+            if files:
+                call([uv, "pip", "install", "--quiet", "--python", python, *words])
+            return
+        call([self.interpreter, "-m", "venv", str(self.path)])
+        for file in files:  # One by one: pip wants hashes on every line of a run or on none.
+            call([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", file])
+
+
+def call(command: list[str]) -> None:
+    """Run ``command`` and raise VenvError with its own words when it fails."""
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if run.returncode:
+        words = (run.stderr.strip() or run.stdout.strip())[-4000:]
+        raise VenvError(f"{os.path.basename(command[0])} {command[1]} failed:\n{words}")

@@ -1,0 +1,96 @@
+#!/usr/bin/python
+"""Write the sites of nginx and put the earlier ones back when nginx refuses them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nginx_sites
+short_description: Write the sites of nginx and put the earlier ones back when nginx refuses them
+description:
+  - Owns one folder of configuration files and the line in C(conf.d) that includes its C(*.site.conf).
+  - Files of the folder that are not named are removed.
+  - Does not reload nginx; a handler does.
+options:
+  files:
+    description: The texts of all files, by their names.
+    type: dict
+    required: true
+  folder:
+    description: The folder that holds them.
+    type: path
+    default: /etc/nginx/hosted.flask
+  include:
+    description: The file that makes nginx read the folder.
+    type: path
+    default: /etc/nginx/conf.d/hosted.flask.conf
+attributes:
+  check_mode: {support: full, description: Writes nothing and does not ask nginx.}
+  diff_mode: {support: full, description: Shows each file.}
+author: [hosted.flask developers]
+"""
+EXAMPLES = r"""
+- name: Write the sites
+  hosted.flask.nginx_sites:
+    files:
+      _.site.conf: "server { listen 80 default_server; return 404; }"
+  notify: Reload nginx
+"""
+RETURN = r"""
+files:
+  description: The paths that changed.
+  type: list
+  returned: success
+"""
+
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def put(path: Path, text: str | None) -> None:
+    """Write a file whole, or remove it where ``text`` is None."""
+    if text is None:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(mode=0o755, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
+    partial.chmod(0o644)
+    partial.rename(path)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "dict", "required": True},
+            "folder": {"type": "path", "default": "/etc/nginx/hosted.flask"},
+            "include": {"type": "path", "default": "/etc/nginx/conf.d/hosted.flask.conf"},
+        },
+        supports_check_mode=True,
+    )
+    folder = Path(module.params["folder"])
+    wanted = {folder / name: text for name, text in module.params["files"].items()}
+    header = "# Managed by Ansible, hosted.flask role nginx.\n"
+    wanted[Path(module.params["include"])] = f"{header}include {folder}/*.site.conf;\n"
+    present = {path for path in folder.iterdir()} if folder.is_dir() else set()
+    before = {path: path.read_text() if path.is_file() else None for path in {*wanted, *present}}
+    changes = {path: wanted.get(path) for path in sorted(before) if before[path] != wanted.get(path)}
+    diff = [
+        {"before_header": str(path), "after_header": str(path), "before": before[path] or "", "after": text or ""}
+        for path, text in changes.items()
+    ]
+    if changes and not module.check_mode:
+        for path, text in changes.items():
+            put(path, text)
+        code, _, words = module.run_command(["nginx", "-t", "-q"], environ_update={"PATH": os.defpath + ":/usr/sbin"})
+        if code:
+            for path in changes:
+                put(path, before[path])
+            module.fail_json(msg=f"nginx refuses the new sites, the earlier ones are back:\n{words}", diff=diff)
+    module.exit_json(changed=bool(changes), files=[str(path) for path in changes], diff=diff)
+
+
+if __name__ == "__main__":
+    main()

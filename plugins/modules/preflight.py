@@ -1,0 +1,58 @@
+#!/usr/bin/python
+"""Documentation of the action ``hosted.flask.preflight``, which runs on the control node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: Check the apps of a host and the host itself before anything is changed
+description:
+  - Checks every row of C(flask_apps) on the control node, then looks at the host in one round trip that needs no Python there.
+  - Everything that is wrong is told in one message, which names the key, its value, what is allowed and where to fix it.
+  - Changes nothing.
+options:
+  apps:
+    description: The apps, as their owner wrote them.
+    type: raw
+    required: true
+  platform:
+    description: Where the host runs, C(local) or C(server).
+    type: str
+    default: ""
+  defaults:
+    description: Values for keys that an app's row leaves out.
+    type: dict
+    default: {}
+  project:
+    description: The folder that a relative source starts from. The checkout by default.
+    type: str
+    default: ""
+  only:
+    description: The name of one app; the others are checked but not returned.
+    type: str
+    default: ""
+attributes:
+  check_mode: {support: full, description: Changes nothing in any mode.}
+author: [hosted.flask developers]
+"""
+EXAMPLES = r"""
+- name: Look before anything is changed
+  hosted.flask.preflight:
+    apps: "{{ flask_apps }}"
+    platform: "{{ hosting_platform }}"
+  register: hosting
+"""
+RETURN = r"""
+apps:
+  description: The completed apps, their secrets left out.
+  type: list
+  returned: success
+provisioned:
+  description: Whether the host layer last converged with what it would converge with now.
+  type: bool
+  returned: success
+stamp:
+  description: The fingerprint of all that shapes the host layer.
+  type: str
+  returned: success
+"""

@@ -1,0 +1,293 @@
+"""What an app description may say, and what follows from it. Runs on the control node only."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PLATFORMS = ("local", "server")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+MOUNT = re.compile(r"/|(/[A-Za-z0-9._~-]+)+")
+DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+MODULE = re.compile(r"([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)(\(\))?")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TYPES = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict, "raw": object}
+# Set for the app by the toolkit; a row that sets them would break the release it belongs to.
+RESERVED = re.compile(r"HOSTED_\w+|VIRTUAL_ENV|PATH")
+
+
+class Problems:
+    """Collects what is wrong with the rows, so that one message can name all of it."""
+
+    def __init__(self, where: str) -> None:
+        """Start with none; ``where`` is the file that a reader should edit."""
+        self.found: list[str] = []
+        self.where = where
+
+    def add(self, key: str, value: Any, allowed: str) -> None:
+        """Note that ``key`` has a ``value`` that is not ``allowed``."""
+        shown = "not set" if value is None else repr(value)
+        self.found.append(f"{key}: {shown} is refused. Allowed: {allowed}. Fix it in {self.where}.")
+
+
+def spec() -> dict[str, Any]:
+    """Return the keys of an app row, as role flask_app's argument_specs describe them."""
+    text = (ROOT / "roles/flask_app/meta/argument_specs.yml").read_text()
+    return yaml.safe_load(text)["argument_specs"]["main"]["options"]["flask_apps"]["options"]
+
+
+def builtin_defaults() -> dict[str, Any]:
+    """Return the values of role flask_app's defaults for keys that a row leaves out."""
+    text = (ROOT / "roles/flask_app/defaults/main.yml").read_text()
+    return yaml.safe_load(text)["__flask_app_defaults"]
+
+
+def check_types(row: dict[str, Any], options: dict[str, Any], at: str, problems: Problems) -> None:
+    """Check a row's keys and types against argument_specs ``options``, into ``problems``."""
+    for key, value in row.items():
+        if key not in options:
+            problems.add(f"{at}.{key}", value, "one of the keys " + ", ".join(sorted(options)))
+            continue
+        option = options[key]
+        expected = TYPES[option["type"]]
+        if not isinstance(value, expected) or (isinstance(value, bool) and expected is int):
+            problems.add(f"{at}.{key}", value, f"a value of type {option['type']}")
+        elif "choices" in option and value not in option["choices"]:
+            problems.add(f"{at}.{key}", value, "one of " + ", ".join(option["choices"]))
+        elif option["type"] == "dict" and "options" in option:
+            check_types(value, option["options"], f"{at}.{key}", problems)
+        elif option["type"] == "list":
+            for number, item in enumerate(value):
+                if not isinstance(item, TYPES[option["elements"]]):
+                    problems.add(f"{at}.{key}[{number}]", item, f"a value of type {option['elements']}")
+                elif "options" in option:
+                    check_types(item, option["options"], f"{at}.{key}[{number}]", problems)
+    for key, option in options.items():
+        if option.get("required") and key not in row:
+            problems.add(f"{at}.{key}", None, option["description"])
+
+
+def check_values(app: dict[str, Any], at: str, problems: Problems) -> None:
+    """Check the values of a completed row whose types are right, into ``problems``."""
+
+    def match(key: str, value: str, pattern: re.Pattern[str], allowed: str) -> None:
+        if not pattern.fullmatch(value):
+            problems.add(f"{at}.{key}", value, allowed)
+
+    names = "a name that matches ^[a-z][a-z0-9_]{0,30}$"
+    match("name", app["name"], NAME, names)
+    match("account", app["account"], NAME, names)
+    paths = "/ or a path like /your/path of letters, digits and . _ ~ -, no '..', no slash at its end"
+    if not MOUNT.fullmatch(app["mount"]) or {".", ".."} & set(app["mount"].split("/")):
+        problems.add(f"{at}.mount", app["mount"], paths)
+    for number, domain in enumerate(app["domains"]):
+        match(f"domains[{number}]", domain, DOMAIN, "a host name in lower case, without scheme, port or path")
+    match("module", app["module"], MODULE, "module:name, like wsgi:app or package.module:create_app()")
+    for key, low, high in (
+        ("port", 1024, 65535),
+        ("processes", 1, 256),
+        ("threads", 1, 256),
+        ("keep_releases", 2, 100),
+    ):
+        if not low <= app[key] <= high:
+            problems.add(f"{at}.{key}", app[key], f"a whole number from {low} to {high}")
+    if not app["health"]["path"].startswith("/"):
+        problems.add(f"{at}.health.path", app["health"]["path"], "a URL path with a leading slash")
+    if not 1 <= app["health"]["timeout"] <= 600:
+        problems.add(f"{at}.health.timeout", app["health"]["timeout"], "seconds from 1 to 600")
+    for group in ("environment", "secrets"):
+        for key, value in app[group].items():
+            shown = value if group == "environment" else "(a secret)"
+            if not isinstance(key, str) or not VARIABLE.fullmatch(key) or RESERVED.fullmatch(key):
+                allowed = "a variable name like MESSAGE, not PATH, VIRTUAL_ENV or HOSTED_..."
+                problems.add(f"{at}.{group}.{key}", shown, allowed)
+            elif not isinstance(value, (str, int, float, bool)) or "\0" in str(value):
+                problems.add(f"{at}.{group}.{key}", shown, "a text, a number or a boolean")
+    for url, folder in app["static"].items():
+        if not isinstance(url, str) or not MOUNT.fullmatch(url) or url == "/" or ".." in url.split("/"):
+            problems.add(f"{at}.static", url, "a URL path like /static, below the mount")
+        elif not inside(folder):
+            problems.add(f"{at}.static.{url}", folder, "a folder inside the source")
+    if not inside(app["requirements"]):
+        problems.add(f"{at}.requirements", app["requirements"], "a file inside the source")
+    taken = {"http", "standby"}
+    for number, service in enumerate(app["services"]):
+        match(f"services[{number}].name", service["name"], NAME, names)
+        if service["name"] in taken:
+            problems.add(f"{at}.services[{number}].name", service["name"], "a name that is not taken")
+        taken.add(service["name"])
+
+
+def inside(path: Any) -> bool:
+    """Tell whether ``path`` is a relative path that stays in its folder."""
+    return isinstance(path, str) and bool(path) and not path.startswith("/") and ".." not in path.split("/")
+
+
+def check_source(app: dict[str, Any], at: str, problems: Problems) -> None:
+    """Check a present app's folder: the source, its module and its requirements, into ``problems``."""
+    source = Path(app["folder"])
+    if not source.is_dir():
+        allowed = f"a folder (looked for {source}) or {{git: URL, version: REF}}"
+        problems.add(f"{at}.source", app["source"], allowed)
+        return
+    found = MODULE.fullmatch(app["module"])
+    if found:
+        stem = source.joinpath(found[1], *found[2].split(".")[1:])
+        files = [stem.with_name(stem.name + ".py"), stem / "__init__.py"]
+        file = next((item for item in files if item.is_file()), None)
+        if file is None:
+            allowed = f"a module of the source ({files[0]} is missing)"
+            problems.add(f"{at}.module", app["module"], allowed)
+        elif found[3] not in (names := set(top_level_names(file))) and "*" not in names:
+            allowed = f"a name that {file} defines" + (f" ({', '.join(sorted(names))})" if names else "")
+            problems.add(f"{at}.module", app["module"], allowed)
+    if not (source / app["requirements"]).is_file():
+        allowed = f"a file of the source that lists at least flask ({source / app['requirements']} is missing)"
+        problems.add(f"{at}.requirements", app["requirements"], allowed)
+
+
+def locate(source: str | dict[str, str], project: Path) -> tuple[str, str]:
+    """Return the folder that holds a source, and the git commit it is from (empty where there is none).
+
+    A git source is exported once per commit below ``project/.cache/sources``.
+
+    :raises ValueError: git cannot fetch it; the message says what is allowed instead.
+    """
+
+    def git(*words: str) -> str:
+        env = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+        run = subprocess.run(["git", *words], capture_output=True, text=True, env=env)
+        if run.returncode:
+            raise ValueError(f"a repository and a version that git can fetch ({run.stderr.strip()})")
+        return run.stdout.strip()
+
+    if isinstance(source, str):
+        return str(project / source), ""
+    clone = project / ".cache/sources" / hashlib.sha256(source["git"].encode()).hexdigest()[:16]
+    if not clone.is_dir():
+        git("clone", "--quiet", "--bare", "--", source["git"], str(clone))
+    git("-C", str(clone), "fetch", "--quiet", "--tags", "--force", "origin", "+refs/heads/*:refs/heads/*")
+    commit = git("-C", str(clone), "rev-parse", "--verify", "--end-of-options", source["version"] + "^{commit}")
+    tree = clone / "trees" / commit
+    if not tree.is_dir():
+        partial = clone / "trees" / f"{commit}.{os.getpid()}"
+        partial.mkdir(parents=True)
+        archive = subprocess.run(["git", "-C", str(clone), "archive", commit], capture_output=True, check=True)
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+            tar.extractall(partial, filter="data")
+        try:
+            partial.rename(tree)
+        except OSError:  # Another host's fork of the same run was faster.
+            shutil.rmtree(partial)
+    return str(tree), commit
+
+
+def top_level_names(file: Path) -> Iterator[str]:
+    """Yield the names that a Python file binds at its top level; ``*`` for what cannot be told."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        yield "*"  # The release itself will say it better: with its own traceback.
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                yield (alias.asname or alias.name).split(".")[0]
+
+
+def complete(
+    rows: Any,
+    *,
+    platform: str,
+    defaults: dict[str, Any],
+    project: Path,
+    where: str,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Check and complete the rows of ``flask_apps`` for one host.
+
+    :param rows: the value of ``flask_apps``.
+    :param platform: one of ``PLATFORMS``.
+    :param defaults: the user's ``flask_app_defaults``.
+    :param project: the folder that a relative ``source`` starts from.
+    :param where: the file that messages send the reader to.
+    :returns: the completed rows, and a message for each thing that is wrong.
+    """
+    problems = Problems(where)
+    options = spec()
+    if platform not in PLATFORMS:
+        problems.where = "inventory/group_vars"
+        problems.add("hosting_platform", platform or None, "one of " + ", ".join(PLATFORMS))
+        return [], problems.found
+    if not isinstance(rows, list) or not rows:
+        problems.add("flask_apps", rows or None, "a list with at least one app, each a dict with a name")
+        return [], problems.found
+    check_types({"name": "x", **defaults}, options, "flask_app_defaults", problems)
+    apps = []
+    for number, row in enumerate(rows):
+        at = f"flask_apps[{number}]"
+        if not isinstance(row, dict):
+            problems.add(at, row, "a dict with a name")
+            continue
+        if isinstance(row.get("name"), str):
+            at += f" ({row['name']})"
+        before = len(problems.found)
+        check_types(row, options, at, problems)
+        if len(problems.found) > before:
+            continue
+        app = {**builtin_defaults(), **defaults, **row}
+        app["health"] = {**builtin_defaults()["health"], **app["health"]}
+        app.setdefault("account", app["name"])
+        check_values(app, at, problems)
+        if not isinstance(app["source"], (str, dict)) or not app["source"]:
+            problems.add(f"{at}.source", app["source"], "a folder or {git: URL, version: REF}")
+        elif isinstance(app["source"], dict) and set(app["source"]) != {"git", "version"}:
+            problems.add(f"{at}.source", app["source"], "{git: URL, version: REF}")
+        elif app["state"] == "present" and len(problems.found) == before:
+            try:
+                app["folder"], app["commit"] = locate(app["source"], project)
+            except ValueError as error:
+                problems.add(f"{at}.source", app["source"], str(error))
+                continue
+            check_source(app, at, problems)
+            if "static" not in row and "static" not in defaults:
+                app["static"] = {u: f for u, f in app["static"].items() if (Path(app["folder"]) / f).is_dir()}
+        apps.append(app)
+    check_together(apps, platform, problems)
+    return apps, problems.found
+
+
+def check_together(apps: list[dict[str, Any]], platform: str, problems: Problems) -> None:
+    """Check what no row can tell alone: names, ports and URLs that two apps claim, into ``problems``."""
+    claims: dict[tuple[str, Any], str] = {}
+
+    def claim(key: str, value: Any, app: str, kind: str) -> None:
+        if (key, value) in claims:
+            allowed = f"a {kind} of its own, {claims[key, value]} has this one"
+            problems.add(f"flask_apps ({app}).{key}", value, allowed)
+        claims[key, value] = f"app {app}"
+
+    for app in apps:
+        claim("name", app["name"], app["name"], "name")
+        if app["state"] == "absent":
+            continue
+        if platform != "server":
+            claim("port", app["port"], app["name"], "port")
+            continue
+        for domain in app["domains"] or ["every name"]:
+            claim("mount", f"{domain} {app['mount']}", app["name"], "domain and path")

@@ -1,0 +1,24 @@
+# Looks at a host without changing it, in one round trip and without Python, which may be missing.
+# Words: home-of-the-stamp "accounts" "pythons" "ports". Prints lines "key=value ...".
+stamp=$1 accounts=$2 pythons=$3 ports=$4
+if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$ID ${VERSION_ID:-?}"; fi
+[ -d /run/systemd/system ] && echo "systemd=yes"
+echo "uid=$(id -u)"
+[ -r "$stamp/stamp" ] && echo "stamp=$(cat "$stamp/stamp")"
+[ -r "$stamp/run/supervisord.pid" ] && kill -0 "$(cat "$stamp/run/supervisord.pid")" 2>/dev/null && echo "supervisord=yes"
+for account in $accounts; do
+  echo "account=$account $(getent passwd "$account" | cut -d: -f3,6 | tr : ' ')"
+done
+for python in $pythons; do
+  path=$(command -v "$python") && version=$("$path" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) &&
+    echo "python=$python $version"
+done
+for port in $ports; do
+  inode=$(awk -v port="$(printf ':%04X' "$port")" '$4 == "0A" && index($2, port) == length($2) - 4 { print $10; exit }' \
+    /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+  [ -n "$inode" ] || continue
+  pid=$(ls -l /proc/[0-9]*/fd 2>/dev/null |
+    awk -v socket="socket:[$inode]" '/^\/proc/ { split($1, part, "/") } $NF == socket { print part[3]; exit }')
+  echo "port=$port ${pid:-?} $(cat "/proc/$pid/comm" 2>/dev/null || echo '?') $(readlink "/proc/$pid/cwd" 2>/dev/null)"
+done
+:
