@@ -44,13 +44,18 @@ class ActionModule(ActionBase):
                 "defaults": {"type": "dict", "default": {}},
                 "project": {"type": "str", "default": ""},
                 "only": {"type": "str", "default": ""},
+                "remove": {"type": "bool", "default": False},
+                "purge": {"type": "bool", "default": False},
             }
         )
         platform = arguments["platform"]
         project = Path(arguments["project"] or self._project(task_vars))
         where = origin(arguments["apps"])
+        wanted = arguments["apps"]
+        if arguments["remove"] and isinstance(wanted, list):
+            wanted = [self._removed(row, arguments) for row in wanted]
         apps, problems = rows.complete(
-            arguments["apps"], platform=platform, defaults=arguments["defaults"], project=project, where=where
+            wanted, platform=platform, defaults=arguments["defaults"], project=project, where=where
         )
         if arguments["only"] and arguments["only"] not in [app["name"] for app in apps] and not problems:
             known = ", ".join(app["name"] for app in apps)
@@ -77,9 +82,17 @@ class ActionModule(ActionBase):
             urls=[url(app, platform, task_vars) for app in apps if app["state"] == "present"],
             stamp=stamp,
             stamp_file=f"{stamps}/stamp",
+            stamped="stamp" in host,
             provisioned=host.get("stamp") == stamp and running,
         )
         return result
+
+    @staticmethod
+    def _removed(row: Any, arguments: dict[str, Any]) -> Any:
+        """Return the row of an app that is to go, any other row as it is."""
+        if not isinstance(row, dict) or arguments["only"] not in ("", row.get("name")):
+            return row
+        return {**row, "state": "absent", "purge": arguments["purge"] or row.get("purge", False)}
 
     def _project(self, task_vars: dict[str, Any]) -> str:
         """The checkout that this collection is, or, installed elsewhere, the playbook's own folder."""

@@ -53,6 +53,9 @@ class Programs:
 
         :raises Refused: a file of the account cannot be read, or supervisord does not answer.
         """
+        deadline = time.monotonic() + 10
+        while not os.path.exists(self.socket) and time.monotonic() < deadline:
+            time.sleep(0.05)  # It was started a moment ago.
         try:
             [[added, changed, removed]] = self.api.reloadConfig()
         except xmlrpc.client.Fault as fault:

@@ -31,6 +31,14 @@ options:
     description: The name of one app; the others are checked but not returned.
     type: str
     default: ""
+  remove:
+    description: Treat the apps, or the one named by C(only), as C(absent).
+    type: bool
+    default: false
+  purge:
+    description: With C(remove), take their C(data/) too.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, description: Changes nothing in any mode.}
 author: [hosted.flask developers]

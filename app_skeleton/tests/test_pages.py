@@ -1,0 +1,116 @@
+"""The pages, the status page and the error pages."""
+
+import json
+import re
+
+import pytest
+
+
+def test_index(make_app):
+    """The first page shows the message and the address."""
+    page = make_app().test_client().get("/", environ_base={"REMOTE_ADDR": "192.0.2.7"})
+    assert page.status_code == 200
+    assert page.mimetype == "text/html"
+    assert "<h1>Hello</h1>" in page.text
+    assert '<dd id="address">192.0.2.7</dd>' in page.text
+
+
+def test_index_without_address(make_app):
+    """Behind a Unix socket there is no address to show."""
+    page = make_app().test_client().get("/", environ_base={"REMOTE_ADDR": ""})
+    assert '<dd id="address">unknown</dd>' in page.text
+
+
+def test_message_is_escaped(make_app):
+    """A message is text, never HTML."""
+    page = make_app(MESSAGE="<b>&").test_client().get("/")
+    assert "<h1>&lt;b&gt;&amp;</h1>" in page.text
+
+
+def test_visits(make_app):
+    """Visits are counted until forgotten."""
+    client = make_app().test_client()
+    client.get("/")
+    assert '<dd id="visits">2</dd>' in client.get("/").text
+    page = client.post("/forget", follow_redirects=True)
+    assert page.request.path == "/"
+    assert '<dd id="visits">1</dd>' in page.text
+
+
+def test_nothing_inline_or_foreign(make_app):
+    """The page works under a policy allowing nothing but the site's own files."""
+    client = make_app().test_client()
+    text = client.get("/").text
+    assert not re.search(r"<script|<style|\sstyle=|\son\w+=|//", text)
+    for link in re.findall(r'<link[^>]* href="([^"]+)"', text):
+        with client.get(link) as file:
+            assert file.status_code == 200
+
+
+def test_status(make_app):
+    """The status page is exactly this JSON and sets no cookie."""
+    page = make_app().test_client().get("/status")
+    assert page.status_code == 200
+    assert page.mimetype == "application/json"
+    assert page.data == b'{"status": "ok"}'
+    assert page.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in page.headers
+
+
+@pytest.fixture
+def failing(make_app):
+    """Return a client of an application with a page which fails."""
+    app = make_app(PROPAGATE_EXCEPTIONS=False)
+
+    @app.get("/fail")
+    def fail():
+        raise ZeroDivisionError("a private detail")
+
+    return app.test_client()
+
+
+ERRORS = [
+    ("/missing", 404, "Not Found"),
+    ("/forget", 405, "Method Not Allowed"),
+    ("/fail", 500, "Internal Server Error"),
+]
+
+
+@pytest.mark.parametrize(("path", "code", "name"), ERRORS)
+@pytest.mark.parametrize(
+    "accept",
+    [None, "*/*", "text/html,*/*;q=0.8", "text/html, application/json", "image/png"],
+)
+def test_error_html(failing, path, code, name, accept):
+    """Errors are HTML unless JSON is preferred."""
+    page = failing.get(path, headers={"Accept": accept} if accept else {})
+    assert page.status_code == code
+    assert page.content_type == "text/html; charset=utf-8"
+    assert f"<h1>{name}</h1>" in page.text
+    assert 'href="/static/style.css"' in page.text
+    assert "private" not in page.text
+    assert "Accept" in page.vary
+
+
+@pytest.mark.parametrize(("path", "code", "name"), ERRORS)
+@pytest.mark.parametrize(
+    "accept",
+    ["application/json", "application/json, text/plain, */*", "text/html;q=0.5, application/json"],
+)
+def test_error_json(failing, path, code, name, accept):
+    """Errors are JSON for a client which prefers it."""
+    page = failing.get(path, headers={"Accept": accept})
+    assert page.status_code == code
+    assert page.content_type == "application/json"
+    answer = json.loads(page.data)
+    assert (answer["code"], answer["error"]) == (code, name)
+    assert answer["message"]
+    assert "private" not in page.text
+    assert "Accept" in page.vary
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_method_error_names_allowed_methods(failing, accept):
+    """A 405 still says what is allowed."""
+    page = failing.get("/forget", headers={"Accept": accept})
+    assert set(page.allow) == {"POST", "OPTIONS"}
