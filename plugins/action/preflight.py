@@ -151,9 +151,7 @@ class ActionModule(ActionBase):
         for app in apps:
             if app["state"] == "present" and app["python"] not in host["python"]:
                 problems.where = f"{where}, or install it on the host (apt-get install python3)"
-                problems.add(
-                    f"flask_apps ({app['name']}).python", app["python"], "an interpreter on the host's PATH"
-                )
+                problems.add(f"flask_apps ({app['name']}).python", app["python"], "an interpreter on the host's PATH")
         for account, found in host["account"].items():
             if found and int(found[0]) < 1000:
                 problems.where = where
@@ -227,9 +225,7 @@ def url(app: dict[str, Any], platform: str, task_vars: dict[str, Any]) -> str:
     return f"http://{address}{app['mount'].rstrip('/')}/"
 
 
-def check_requirements(
-    apps: list[dict[str, Any]], project: Path, host: dict[str, Any], where: str
-) -> list[str]:
+def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str, Any], where: str) -> list[str]:
     """Return a message for each app whose requirements no set of packages can meet.
 
     Asked once for each content and Python version; a good answer is remembered in ``.cache``. Where uv or

@@ -109,7 +109,16 @@ class ActionModule(ActionBase):
             router_text=(ROOT / "roles/uwsgi/files/requirements.txt").read_text() if app["router"] else "",
             commit=app["commit"] or commit_of(folder),
         )
-        parts = ("manifest", "generated", "variables", "requirements_text", "server_text", "python", "migrate", "services")
+        parts = (
+            "manifest",
+            "generated",
+            "variables",
+            "requirements_text",
+            "server_text",
+            "python",
+            "migrate",
+            "services",
+        )
         identity = [sent[part] for part in parts] + [fingerprint(app["name"], secrets)]
         sent["release"] = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         return sent

@@ -65,8 +65,7 @@ class Programs:
             ) from fault
         except OSError as error:
             raise Refused(
-                f"supervisord does not answer at {self.socket} ({error})."
-                " Run playbooks/provision.yml, which starts it."
+                f"supervisord does not answer at {self.socket} ({error}). Run playbooks/provision.yml, which starts it."
             ) from error
         return tuple({name for name in names if self.ours(name)} for names in (added, changed, removed))
 
@@ -202,12 +201,16 @@ class Deploy:
                 self.show(path, old.get("generated", {}).get(path, ""), self.app["generated"].get(path, ""))
             self.show("environment", names(old.get("variables", {})), names(self.app["variables"]))
             was, now = set(old.get("secrets", [])), set(self.app["secrets"])
-            self.show("secrets (names only)", "".join(f"{n}\n" for n in sorted(was)), "".join(f"{n}\n" for n in sorted(now)))
+            self.show(
+                "secrets (names only)", "".join(f"{n}\n" for n in sorted(was)), "".join(f"{n}\n" for n in sorted(now))
+            )
             self.show("packages", old.get("requirements", ""), self.app["requirements_text"] + self.app["server_text"])
         if not venv.ready:
             self.result["actions"].append(f"build venv {venv.path.name}")
         if not self.ini_is_current():
-            self.show(f"services.d/{self.ini.name}", text_of(self.ini if self.ini.exists() else None), self.app["program"])
+            self.show(
+                f"services.d/{self.ini.name}", text_of(self.ini if self.ini.exists() else None), self.app["program"]
+            )
         self.result["actions"] += [f"restart {name}" for name in (self.programs.prefix, *self.programs.services)]
 
     def show(self, title: str, before: str, after: str) -> None:
@@ -216,7 +219,9 @@ class Deploy:
             title = f"{self.app['name']}: {title}"
             if Path(title).name.startswith(".env"):
                 before, after = "(not shown)\n", "(not shown, changed)\n"
-            self.result["diff"].append({"before_header": title, "after_header": title, "before": before, "after": after})
+            self.result["diff"].append(
+                {"before_header": title, "after_header": title, "before": before, "after": after}
+            )
 
     def blob_text(self, digest: str | None) -> str:
         """Return the text that was sent for a digest, or a word for what is not text or was not sent."""

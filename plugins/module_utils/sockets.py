@@ -43,9 +43,7 @@ def ask(path: str, url: str, host: str = "localhost", timeout: float = 5.0) -> t
         "HTTP_USER_AGENT": "hosted.flask health check",
     }
     body = b"".join(
-        struct.pack("<H", len(part)) + part
-        for pair in variables.items()
-        for part in (text.encode() for text in pair)
+        struct.pack("<H", len(part)) + part for pair in variables.items() for part in (text.encode() for text in pair)
     )
     deadline = time.monotonic() + timeout
     with socket.socket(socket.AF_UNIX) as client:

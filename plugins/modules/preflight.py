@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: Check the apps of a host and the host itself before anything is changed
 description:
-  - Checks every row of C(flask_apps) on the control node, then looks at the host in one round trip that needs no Python there.
-  - Everything that is wrong is told in one message, which names the key, its value, what is allowed and where to fix it.
+  - Checks every row of C(flask_apps) on the control node, then looks at the host in one round trip without Python.
+  - One message tells all that is wrong, each time the key, its value, what is allowed and where to fix it.
   - Changes nothing.
 options:
   apps:
