@@ -23,6 +23,8 @@ except ImportError:
     Origin = None
 
 RELEASES = {"12", "13"}
+# What role server writes into the comment of the accounts that it makes, and only those it ever removes.
+ACCOUNT = "hosted.flask account"
 STAMPS = {"server": "/var/lib/hosted.flask"}
 # Variables of these roles shape the host layer, so a change of one provisions the host again.
 HOST_ROLES = ("server", "supervisord", "nginx")
@@ -64,7 +66,8 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("\n".join(problems))
         base = project / ".hosted"
         stamps = STAMPS.get(platform, str(base))
-        host = self._look(apps, platform, stamps)
+        front = int(self._templar.template(task_vars.get("nginx_http_port", 80)))
+        host = self._look(apps, platform, stamps, front)
         problems = self._check_host(apps, platform, host, base, where)
         problems += check_requirements(apps, project, host, where)
         if problems:
@@ -79,7 +82,7 @@ class ActionModule(ActionBase):
             apps=[app for app in apps if arguments["only"] in ("", app["name"])],
             all_apps=apps,
             base=str(base),
-            urls=[url(app, platform, task_vars) for app in apps if app["state"] == "present"],
+            urls=[url(app, platform, task_vars, front) for app in apps if app["state"] == "present"],
             stamp=stamp,
             stamp_file=f"{stamps}/stamp",
             stamped="stamp" in host,
@@ -100,12 +103,12 @@ class ActionModule(ActionBase):
             return str(rows.ROOT)
         return task_vars["playbook_dir"].removesuffix("/playbooks")
 
-    def _look(self, apps: list[dict[str, Any]], platform: str, stamps: str) -> dict[str, Any]:
-        """Run look.sh on the host and return its lines by their key."""
+    def _look(self, apps: list[dict[str, Any]], platform: str, stamps: str, front: int) -> dict[str, Any]:
+        """Run look.sh on the host, whose front is to listen on port ``front``, and return its lines by their key."""
         accounts = sorted({app["account"] for app in apps}) if platform == "server" else []
         present = [app for app in apps if app["state"] == "present"]
         pythons = sorted({app["python"] for app in present})
-        ports = [80] if platform == "server" else sorted({app["port"] for app in present})
+        ports = [front] if platform == "server" else sorted({app["port"] for app in present})
         script = Path(rows.__file__).with_name("look.sh").read_text()
         words = [stamps, " ".join(accounts), " ".join(pythons), " ".join(map(str, ports))]
         command = "sh -c {} look {}".format(shlex.quote(script), " ".join(map(shlex.quote, words)))
@@ -152,15 +155,21 @@ class ActionModule(ActionBase):
             if app["state"] == "present" and app["python"] not in host["python"]:
                 problems.where = f"{where}, or install it on the host (apt-get install python3)"
                 problems.add(f"flask_apps ({app['name']}).python", app["python"], "an interpreter on the host's PATH")
-        for account, found in host["account"].items():
-            if found and int(found[0]) < 1000:
-                problems.where = where
-                problems.add("account", account, "a name that is not one of the system's own accounts")
+        for app in apps:
+            found = host["account"].get(app["account"])
+            if not found:
+                continue
+            problems.where = where
+            at = f"flask_apps ({app['name']}).account"
+            if int(found[0]) < 1000:
+                problems.add(at, app["account"], "a name that is not one of the system's own accounts")
+            elif " ".join(found[2:]) != ACCOUNT and not app["account_named"]:
+                problems.add(at, app["account"], "a name that nobody on the host has, or this one said by account:")
         for port, (pid, program, *cwd) in host["port"].items():
             ours = program == "nginx" or (cwd and Path(cwd[0]).is_relative_to(base))
             if not ours:
                 problems.where = f"{where}, or stop that process"
-                key = "port 80 of the host" if platform == "server" else "port"
+                key = f"port {port} of the host" if platform == "server" else "port"
                 problems.add(key, int(port), f"a free port; process {pid} ({program}) listens on this one")
         limit = 107  # sun_path in unix(7), less the closing NUL.
         for app in apps:
@@ -205,6 +214,7 @@ def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path) 
     if platform == "server":
         found = host["account"].get(app["account"])
         app["home"] = found[1] if found else f"/home/{app['account']}"
+        app["account_ours"] = not found or " ".join(found[2:]) == ACCOUNT
         app["supervisor_socket"] = f"/run/supervisord/{app['account']}/supervisor.sock"
         app["proxy_hops"] = 1
         app["router"] = ""
@@ -216,10 +226,11 @@ def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path) 
     app["root"] = f"{app['home']}/apps/{app['name']}"
 
 
-def url(app: dict[str, Any], platform: str, task_vars: dict[str, Any]) -> str:
+def url(app: dict[str, Any], platform: str, task_vars: dict[str, Any], front: int) -> str:
     """Return where people find an app."""
     if platform == "server":
         address = (app["domains"] or [task_vars.get("ansible_host", task_vars["inventory_hostname"])])[0]
+        address += f":{front}" if front != 80 else ""
     else:
         address = app["router"]
     return f"http://{address}{app['mount'].rstrip('/')}/"

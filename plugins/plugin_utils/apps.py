@@ -25,6 +25,8 @@ MODULE = re.compile(r"([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)(\(\))?"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TYPES = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict, "raw": object}
 # Set for the app by the toolkit; a row that sets them would break the release it belongs to.
+# A value under such a key is not printed, also where the key itself is misspelt.
+SECRET = re.compile(r"secret|passw|token|credential", re.IGNORECASE)
 RESERVED = re.compile(r"HOSTED_\w+|VIRTUAL_ENV|PATH")
 
 
@@ -39,6 +41,8 @@ class Problems:
     def add(self, key: str, value: Any, allowed: str) -> None:
         """Note that ``key`` has a ``value`` that is not ``allowed``."""
         shown = "not set" if value is None else repr(value)
+        if SECRET.search(key) and value is not None:
+            shown = "(not shown)"
         self.found.append(f"{key}: {shown} is refused. Allowed: {allowed}. Fix it in {self.where}.")
 
 
@@ -109,12 +113,11 @@ def check_values(app: dict[str, Any], at: str, problems: Problems) -> None:
         problems.add(f"{at}.health.timeout", app["health"]["timeout"], "seconds from 1 to 600")
     for group in ("environment", "secrets"):
         for key, value in app[group].items():
-            shown = value if group == "environment" else "(a secret)"
             if not isinstance(key, str) or not VARIABLE.fullmatch(key) or RESERVED.fullmatch(key):
                 allowed = "a variable name like MESSAGE, not PATH, VIRTUAL_ENV or HOSTED_..."
-                problems.add(f"{at}.{group}.{key}", shown, allowed)
+                problems.add(f"{at}.{group}.{key}", value, allowed)
             elif not isinstance(value, (str, int, float, bool)) or "\0" in str(value):
-                problems.add(f"{at}.{group}.{key}", shown, "a text, a number or a boolean")
+                problems.add(f"{at}.{group}.{key}", value, "a text, a number or a boolean")
     for url, folder in app["static"].items():
         if not isinstance(url, str) or not MOUNT.fullmatch(url) or url == "/" or ".." in url.split("/"):
             problems.add(f"{at}.static", url, "a URL path like /static, below the mount")
@@ -252,6 +255,7 @@ def complete(
             continue
         app = {**builtin_defaults(), **defaults, **row}
         app["health"] = {**builtin_defaults()["health"], **app["health"]}
+        app["account_named"] = "account" in app
         app.setdefault("account", app["name"])
         check_values(app, at, problems)
         if not isinstance(app["source"], (str, dict)) or not app["source"]:

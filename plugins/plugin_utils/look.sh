@@ -4,10 +4,10 @@ stamp=$1 accounts=$2 pythons=$3 ports=$4
 if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$ID ${VERSION_ID:-?}"; fi
 [ -d /run/systemd/system ] && echo "systemd=yes"
 echo "uid=$(id -u)"
-[ -r "$stamp/stamp" ] && echo "stamp=$(cat "$stamp/stamp")"
+[ -r "$stamp/stamp" ] && echo "stamp=$(head -n 1 "$stamp/stamp")"
 [ -r "$stamp/run/supervisord.pid" ] && kill -0 "$(cat "$stamp/run/supervisord.pid")" 2>/dev/null && echo "supervisord=yes"
 for account in $accounts; do
-  echo "account=$account $(getent passwd "$account" | cut -d: -f3,6 | tr : ' ')"
+  echo "account=$account $(getent passwd "$account" | awk -F: '{ print $3, $6, $5 }')"
 done
 for python in $pythons; do
   path=$(command -v "$python") && version=$("$path" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) &&

@@ -38,6 +38,8 @@ def walk(top: Path, folder: Path, specs: list[tuple[Path, GitIgnoreSpec]]) -> It
                 continue
             if entry.is_symlink() and not path.resolve().is_relative_to(top.resolve()):
                 continue
+            if is_dir and entry.is_symlink() and any(path.samefile(up) for up in (folder, *folder.parents)):
+                continue  # A circle.
             if is_dir:
                 yield from walk(top, path, specs)
             elif entry.is_file():
