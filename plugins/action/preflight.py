@@ -75,7 +75,10 @@ class ActionModule(ActionBase):
         for app in apps:
             place(app, platform, host, base)
         stamp = self._stamp(apps, task_vars)
-        running = platform != "local" or "supervisord" in host
+        if platform == "local":
+            whole = "supervisord" in host
+        else:
+            whole = all(host["account"][app["account"]] for app in apps if app["state"] == "present")
         result.update(
             changed=False,
             platform=platform,
@@ -86,7 +89,7 @@ class ActionModule(ActionBase):
             stamp=stamp,
             stamp_file=f"{stamps}/stamp",
             stamped="stamp" in host,
-            provisioned=host.get("stamp") == stamp and running,
+            provisioned=host.get("stamp") == stamp and whole,
         )
         return result
 

@@ -81,13 +81,16 @@ def deploy(app: dict, blobs: dict[str, bytes], check: bool, who: str) -> dict:
         return {"failed": True, "changed": False, "msg": traceback.format_exc()}
 
 
-def as_account(app: dict, *arguments: object) -> dict:
+def as_account(app: dict, blobs: dict[str, bytes], check: bool, who: str) -> dict:
     """Deploy one app in a child process with the rights of its account and none of root's."""
     try:
         account = pwd.getpwnam(app["account"])
     except KeyError:
         if app["state"] == "absent":
             return {"changed": False, "actions": [], "diff": []}
+        if not check:
+            text = f"account {app['account']} is not on this host. Run playbooks/provision.yml, which makes it."
+            return {"failed": True, "changed": False, "msg": text}
         return {"changed": True, "actions": [f"create account {app['account']}, first release"], "diff": []}
     reader, writer = os.pipe()
     child = os.fork()
@@ -100,7 +103,7 @@ def as_account(app: dict, *arguments: object) -> dict:
             os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
             os.environ["PATH"] = "/usr/local/bin:/usr/bin:/bin"
             os.chdir("/")
-            answer = deploy(app, *arguments)
+            answer = deploy(app, blobs, check, who)
         except BaseException:
             answer = {"failed": True, "changed": False, "msg": traceback.format_exc()}
         with open(writer, "w") as pipe:
