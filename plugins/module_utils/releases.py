@@ -143,6 +143,7 @@ class Deploy:
         if self.check:
             return self.result
         begin = time.monotonic()
+        known = self.sealed(self.release)
         with self.lock():
             try:
                 self.make_room()
@@ -150,6 +151,8 @@ class Deploy:
                 self.migrate(live)
                 self.switch(live)
             except (Refused, VenvError) as error:
+                if not known and self.live() != self.release.name:
+                    discard(self.release)  # Kept, it would push out one that worked.
                 self.remember(begin, "refused")
                 raise Refused(str(error)) from error
             self.remember(begin, "live")

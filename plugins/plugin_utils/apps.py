@@ -92,7 +92,8 @@ def check_values(app: dict[str, Any], at: str, problems: Problems) -> None:
 
     names = "a name that matches ^[a-z][a-z0-9_]{0,30}$"
     match("name", app["name"], NAME, names)
-    match("account", app["account"], NAME, names)
+    if app["account"] != app["name"]:
+        match("account", app["account"], NAME, names)
     paths = "/ or a path like /your/path of letters, digits and . _ ~ -, no '..', no slash at its end"
     if not MOUNT.fullmatch(app["mount"]) or {".", ".."} & set(app["mount"].split("/")):
         problems.add(f"{at}.mount", app["mount"], paths)

@@ -1,0 +1,140 @@
+"""Helpers of the fast tests: Ansible's own templating, real servers that end with the test, deadlines."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.hosted.flask.plugins.module_utils.sockets import supervisor
+from ansible_collections.hosted.flask.plugins.plugin_utils import apps
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+BIN = Path(sys.executable).parent
+
+
+def tool(name: str) -> str:
+    """Return the path of a program that must be there: a test that needs it is never skipped."""
+    found = shutil.which(name, path=f"{BIN}:{os.environ['PATH']}:/usr/sbin:/sbin")
+    assert found, f"{name} is missing, bin/test installs it"
+    return found
+
+
+@functools.cache
+def role_variables(role: str) -> dict[str, Any]:
+    """Return a role's defaults and vars, with their templates."""
+    found: dict[str, Any] = {}
+    for kind in ("defaults", "vars"):
+        file = ROOT / "roles" / role / kind / "main.yml"
+        if file.exists():
+            found |= DataLoader().load_from_file(str(file), trusted_as_template=True) or {}
+    return found
+
+
+def render(role: str, template: str, **variables: Any) -> str:
+    """Render a role's template as the role does; what is undefined is an error."""
+    path = str(ROOT / "roles" / role / "templates" / template)
+    templar = Templar(loader=DataLoader(), variables={**role_variables(role), **variables, "__path": path})
+    return templar.template(trust_as_template("{{ lookup('ansible.builtin.template', __path) }}"))
+
+
+def completed(name: str = "shop", root: str | None = None, home: str = "/home/shop", **row: Any) -> dict[str, Any]:
+    """Return an app as the preflight action hands it to the roles, without its checks."""
+    defaults = apps.builtin_defaults()
+    app = {**defaults, "name": name, "account": name, "home": home, "proxy_hops": 1, "router": "", **row}
+    return app | {"root": root or f"{app['home']}/apps/{name}"}
+
+
+def until(what: str, check: Callable[[], Any], seconds: float = 10) -> Any:
+    """Return the first true answer of ``check``; without one before the deadline the test fails."""
+    deadline = time.monotonic() + seconds
+    while not (answer := check()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.01)
+    return answer
+
+
+def short_folder() -> Iterator[Path]:
+    """Yield a folder whose name is short enough for sockets, and take it away afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="hf-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        for path, _, _ in os.walk(folder):
+            os.chmod(path, 0o700)
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def process(command: list[str], log: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program in the background and end it, and wait for its end, when the block ends."""
+    with open(log, "ab") as output:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody accepts connections at a unix socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+@contextlib.contextmanager
+def supervisord(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a real supervisord in ``home`` with the configuration that role supervisord writes."""
+    for folder in ("etc/services.d", "logs", "run"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    conf = home / "supervisord.conf"
+    conf.write_text(
+        render("supervisord", "supervisord.conf.j2", supervisord_platform="local", supervisord_home=str(home))
+    )
+    log = home / "supervisord.out"
+    with process([tool("supervisord"), "--nodaemon", "-c", str(conf)], log, cwd=home) as child:
+        until(f"supervisord listens, see {log}", lambda: answers(home / "run/supervisor.sock"))
+        yield child
+
+
+def program_states(home: Path) -> dict[str, str]:
+    """Return the state of each program that the supervisord of ``home`` knows."""
+    api = supervisor(str(home / "run/supervisor.sock")).supervisor
+    return {info["name"]: info["statename"] for info in api.getAllProcessInfo()}
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    """Return all below a folder by its path: targets of links, mode, time and content (of large files the size)."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*")):
+        info = path.lstat()
+        if path.is_symlink():
+            content: Any = os.readlink(path)
+        else:
+            content = None if not path.is_file() else info.st_size if info.st_size > 1 << 16 else path.read_bytes()
+        found[str(path.relative_to(folder))] = (info.st_mode, info.st_mtime_ns if path.is_file() else 0, content)
+    return found

@@ -1,0 +1,158 @@
+"""The module that writes nginx's sites, against the real nginx with a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.hosted.flask.plugins.modules import nginx_sites
+from support import tool, tree
+
+GOOD = "server { listen 127.0.0.1:8080; server_name %s; return 404; }\n"
+BAD = "server { listen 127.0.0.1:8080; no_such_directive on; }\n"
+CONF = """\
+pid {0}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {0}/t1; proxy_temp_path {0}/t2; fastcgi_temp_path {0}/t3;
+    uwsgi_temp_path {0}/t4; scgi_temp_path {0}/t5;
+    include {0}/conf.d/*.conf;
+}}
+"""
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    """Return the folder that stands for /etc/nginx."""
+    etc = tmp_path / "etc"
+    (etc / "conf.d").mkdir(parents=True)
+    return etc
+
+
+@pytest.fixture
+def run(tmp_path: Path, etc: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return what runs the module: its ``nginx`` is the real one, told to read the folder."""
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(CONF.format(etc))
+    wrapper = tmp_path / "bin/nginx"
+    wrapper.parent.mkdir()
+    called = tmp_path / "called"
+    command = shlex.join([tool("nginx"), "-p", str(tmp_path), "-c", str(conf)])
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >> {shlex.quote(str(called))}\nexec {command} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setattr(os, "defpath", f"{wrapper.parent}:{os.defpath}")
+
+    def run_module(files: dict[str, str], *, check: bool = False) -> dict[str, Any]:
+        called.unlink(missing_ok=True)
+        arguments = {"files": files, "folder": str(etc / "ours"), "include": str(etc / "conf.d/ours.conf")}
+        capsys.readouterr()
+        with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit) as end:
+            nginx_sites.main()
+        answer = json.loads(capsys.readouterr().out)
+        assert bool(end.value.code) == answer.get("failed", False)
+        return answer | {"asked": called.read_text().split("\n")[:-1] if called.exists() else []}
+
+    return run_module
+
+
+def sites(etc: Path) -> dict[str, str]:
+    """Return the files that are there, by their names."""
+    return {path.name: path.read_text() for path in sorted((etc / "ours").iterdir())}
+
+
+def test_sites_are_written_and_proven(run: Run, etc: Path) -> None:
+    files = {"_.site.conf": GOOD % "_", "a.org.site.conf": GOOD % "a.org", "uwsgi.conf": "# parameters\n"}
+    answer = run(files)
+    assert answer["changed"]
+    assert sites(etc) == files
+    assert f"include {etc}/ours/*.site.conf;" in (etc / "conf.d/ours.conf").read_text()
+    assert sorted(answer["files"]) == sorted(
+        [*(str(etc / "ours" / name) for name in files), str(etc / "conf.d/ours.conf")]
+    )
+    assert answer["asked"] == ["-t -q"]
+
+
+def test_a_second_run_changes_nothing_and_asks_nobody(run: Run, etc: Path) -> None:
+    run({"_.site.conf": GOOD % "_"})
+    before = tree(etc)
+    answer = run({"_.site.conf": GOOD % "_"})
+    assert (answer["changed"], answer["files"], answer["diff"], answer["asked"]) == (False, [], [], [])
+    assert tree(etc) == before
+
+
+def test_a_bad_site_leaves_everything_as_it_was(run: Run, etc: Path) -> None:
+    """The bad file, a good one beside it, and one that would have gone."""
+    run({"_.site.conf": GOOD % "_", "b.site.conf": GOOD % "b"})
+    before = {path: content[2] for path, content in tree(etc).items()}
+    answer = run({"_.site.conf": BAD, "c.site.conf": GOOD % "c"})
+    assert answer["failed"]
+    assert "no_such_directive" in answer["msg"]
+    assert "the earlier ones are back" in answer["msg"]
+    assert {path: content[2] for path, content in tree(etc).items()} == before
+
+
+def test_a_bad_first_site_is_taken_away_again(run: Run, etc: Path) -> None:
+    assert run({"_.site.conf": BAD})["failed"]
+    assert sites(etc) == {}
+    assert list((etc / "conf.d").iterdir()) == []
+
+
+def test_a_bad_site_can_be_corrected(run: Run, etc: Path) -> None:
+    assert run({"_.site.conf": BAD})["failed"]
+    assert run({"_.site.conf": GOOD % "_"})["changed"]
+    assert sites(etc) == {"_.site.conf": GOOD % "_"}
+
+
+def test_a_file_of_others_that_nginx_refuses_is_told(run: Run, etc: Path) -> None:
+    (etc / "conf.d/other.conf").write_text("nonsense;\n")
+    answer = run({"_.site.conf": GOOD % "_"})
+    assert answer["failed"]
+    assert "other.conf" in answer["msg"]
+    assert (etc / "conf.d/other.conf").read_text() == "nonsense;\n"
+
+
+def test_stale_files_go_and_others_stay(run: Run, etc: Path) -> None:
+    (etc / "conf.d/other.conf").write_text("# other\n")
+    run({"a.site.conf": GOOD % "a", "b.site.conf": GOOD % "b"})
+    (etc / "ours/.b.site.conf.partial").write_text("half")
+    answer = run({"a.site.conf": GOOD % "a"})
+    assert answer["changed"]
+    assert sites(etc) == {"a.site.conf": GOOD % "a"}
+    assert (etc / "conf.d/other.conf").read_text() == "# other\n"
+
+
+@pytest.mark.parametrize("files", [{"_.site.conf": GOOD % "x"}, {"_.site.conf": BAD}, {}], ids=["good", "bad", "none"])
+def test_check_mode_writes_nothing_and_tells_what_it_would(files: dict[str, str], run: Run, etc: Path) -> None:
+    run({"_.site.conf": GOOD % "_"})
+    before = tree(etc)
+    answer = run(files, check=True)
+    assert answer["changed"]
+    assert answer["files"] == [str(etc / "ours/_.site.conf")]
+    assert answer["diff"][0]["before"] == GOOD % "_"
+    assert answer["diff"][0]["after"] == files.get("_.site.conf", "")
+    assert answer["asked"] == []
+    assert tree(etc) == before
+
+
+def test_check_mode_of_a_first_run(run: Run, etc: Path) -> None:
+    assert run({"_.site.conf": GOOD % "_"}, check=True)["changed"]
+    assert not (etc / "ours").exists()
+
+
+def test_files_can_be_read_by_nginx_and_written_by_their_owner(run: Run, etc: Path) -> None:
+    previous = os.umask(0o077)
+    try:
+        run({"_.site.conf": GOOD % "_"})
+    finally:
+        os.umask(previous)
+    assert (etc / "ours/_.site.conf").stat().st_mode & 0o777 == 0o644
+    assert (etc / "conf.d/ours.conf").stat().st_mode & 0o777 == 0o644

@@ -1,0 +1,484 @@
+"""Every template, with plain and with extreme values, given to the program that reads it in production."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+import subprocess
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ROOT, completed, render, tool
+from supervisor.options import ServerOptions, UnhosedConfigParser
+
+LONG = ".".join(["d" * 63, "e" * 63, "f" * 63, "example", "org"])  # A file that is named by it exists as well.
+COMMANDS = [
+    "celery -A wsgi.celery worker",
+    "echo \"double\" 'single' 100% %(host_node_name)s %%",
+    'printf \'%s\\n\' "a\\"b" \\$HOME',
+    "date; sleep 1 ; echo done # comment",
+    "cat <<'' && echo `id` $(id) ${HOME}",
+    'python -c "import this"  |  grep "ünïcode"',
+    "'",
+]
+EXTREME: dict[str, Any] = {
+    "module": "package.sub.module:create_app()",
+    "mount": "/your/path/deeper",
+    "domains": [f"www{number}.example.org" for number in range(60)] + [LONG],
+    "static": {"/static": "static", "/a/b.c~d": "deep/er/folder", "/files": "two words"},
+    "port": 65535,
+    "processes": 256,
+    "threads": 256,
+    "keep_releases": 100,
+    "services": [{"name": f"service_{n}", "command": command} for n, command in enumerate(COMMANDS)],
+}
+TEMPLATES = sorted(ROOT.glob("roles/*/templates/*"))
+
+
+def variables(role: str, **row: Any) -> dict[str, Any]:
+    """Return what a role's tasks give its templates for one app."""
+    app = completed(**row)
+    return {
+        "uwsgi": {"__uwsgi_app": app},
+        "supervisord": {"__supervisord_app": app, "supervisord_home": app["home"]},
+        "nginx": {"nginx_apps": [app], "item": (app["domains"] or ["_"])[0]},
+    }.get(role, {})
+
+
+# --- all of them
+
+
+@pytest.mark.parametrize("row", [{}, EXTREME], ids=["defaults", "extreme"])
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_starts_with_the_managed_header_and_names_its_source(template: Path, row: dict[str, Any]) -> None:
+    """After the line that names an interpreter, where there is one."""
+    role = template.parents[1].name
+    lines = render(role, template.name, **variables(role, **row)).splitlines()
+    if lines[0].startswith("#!"):
+        del lines[0]
+    assert lines[:3] == ["#", "# Ansible managed", "#"]
+    assert re.match(rf"[#;] Role {role}, template {re.escape(template.stem)}", lines[3])
+
+
+def test_every_template_is_tried_here() -> None:
+    """A new template needs a reader below."""
+    assert [path.name for path in TEMPLATES] == [
+        "start.j2", "site.conf.j2", "uwsgi.conf.j2", "programs.ini.j2", "supervisord.conf.j2", "supervisord@.service.j2",
+        "serve.j2", "uwsgi.ini.j2",
+    ]  # fmt: skip
+
+
+# --- nginx
+
+
+NGINX = """\
+pid {0}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {0}/t1; proxy_temp_path {0}/t2; fastcgi_temp_path {0}/t3;
+    uwsgi_temp_path {0}/t4; scgi_temp_path {0}/t5;
+    include {0}/sites/*.site.conf;
+}}
+"""
+
+
+def nginx_test(folder: Path, apps: list[dict[str, Any]], **more: Any) -> subprocess.CompletedProcess[str]:
+    """Render all sites of a host as role nginx does and ask the real nginx about them."""
+    sites = folder / "sites"
+    sites.mkdir()
+    given = {"nginx_apps": apps, "nginx_http_port": 8080, "__nginx_folder": str(sites), **more}
+    (sites / "uwsgi.conf").write_text(render("nginx", "uwsgi.conf.j2", **given))
+    present = [app for app in apps if app["state"] != "absent"]
+    for domain in {"_"}.union(*(app["domains"] for app in present)):
+        (sites / f"{domain}.site.conf").write_text(render("nginx", "site.conf.j2", item=domain, **given))
+    conf = folder / "nginx.conf"
+    conf.write_text(NGINX.format(folder))
+    command = [tool("nginx"), "-t", "-q", "-p", str(folder), "-c", str(conf)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+SITES: dict[str, list[dict[str, Any]]] = {
+    "none": [],
+    "defaults": [{}],
+    "extreme": [EXTREME],
+    "absent": [{"state": "absent"}],
+    "two_mounts": [{"name": "a", "mount": "/a"}, {"name": "b", "mount": "/b/c"}],
+    "mount_below_a_mount": [{"name": "a", "mount": "/a"}, {"name": "b", "mount": "/a/b"}, {"name": "c"}],
+    "everywhere_and_one_domain": [{"name": "a"}, {"name": "b", "domains": ["x.org"]}],
+    "no_static": [{"static": {}, "mount": "/x"}],
+}
+
+
+@pytest.mark.parametrize("rows", SITES.values(), ids=SITES)
+def test_nginx_accepts_the_sites(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Not even a warning, such as one of two sites that claim the same name."""
+    run = nginx_test(tmp_path, [completed(**row) for row in rows])
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"nginx_client_max_body_size": "0", "nginx_read_timeout": 1}, {"nginx_client_max_body_size": "999g", "nginx_read_timeout": 86400}],
+    ids=["low", "high"],
+)  # fmt: skip
+def test_nginx_accepts_the_limits_of_its_numbers(more: dict[str, Any], tmp_path: Path) -> None:
+    run = nginx_test(tmp_path, [completed()], **more)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_nginx_would_refuse_what_is_wrong(tmp_path: Path) -> None:
+    run = nginx_test(tmp_path, [completed()], nginx_client_max_body_size="16 elephants")
+    assert run.returncode
+    assert "client_max_body_size" in run.stderr
+
+
+def test_plain_http_is_on_port_80_unless_said_otherwise() -> None:
+    text = render("nginx", "site.conf.j2", nginx_apps=[completed()], item="_")
+    assert "listen 80 default_server;" in text
+    assert "listen [::]:80 default_server;" in text
+
+
+# --- uWSGI
+
+
+def uwsgi(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """Let the real uWSGI read an ini and load the app it names, without serving it."""
+    for module in ("wsgi.py", "package/sub/module.py"):
+        (folder / module).parent.mkdir(parents=True, exist_ok=True)
+        app = "def app(environ, respond):\n    respond('200 OK', [])\n    return []\n\n\n"
+        (folder / module).write_text(app + "def create_app():\n    return app\n")
+    (folder / "run").mkdir()
+    (folder / "uwsgi.ini").write_text(text)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "VIRTUAL_ENV": str(Path(tool("uwsgi")).parents[1]),
+        "HOSTED_ROOT": str(folder),
+        "HOSTED_SLOT": "live",
+        "HOSTED_RELEASE": "0123456789ab",
+        "HOSTED_START": "true",
+    }
+    command = [tool("uwsgi"), "--ini", "uwsgi.ini", "--no-server"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=20)
+
+
+UWSGI: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "defaults": ({}, {}, "WSGI app 0 (mountpoint='') ready"),
+    "extreme": (EXTREME, {}, "WSGI app 0 (mountpoint='/your/path/deeper') ready"),
+    "low": ({"processes": 1, "threads": 1}, {"uwsgi_buffer_size": 1024, "uwsgi_harakiri": 1}, "for 1 cores"),
+    "high": ({"processes": 256, "threads": 256}, {"uwsgi_buffer_size": 65535, "uwsgi_harakiri": 86400}, "for 65536 cores"),
+    "options": ({}, {"uwsgi_options": {"max-requests": 5000, "single-interpreter": "true", "procname": "a b"}}, "ready"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "more", "said"), UWSGI.values(), ids=UWSGI)
+def test_uwsgi_reads_its_ini(row: dict[str, Any], more: dict[str, Any], said: str, short: Path) -> None:
+    run = uwsgi(short, render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=completed(**row), **more))
+    assert run.returncode == 0, run.stderr
+    assert said in run.stderr
+
+
+def test_uwsgi_reads_its_ini_below_a_folder_with_spaces_and_percent(short: Path) -> None:
+    folder = short / "50% of it"
+    folder.mkdir()
+    run = uwsgi(folder, render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=completed()))
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("option", ["buffer-size", "no-orphans", "hook-accepting1-once", "add-header"])
+def test_uwsgi_refuses_a_misspelt_option(option: str, short: Path) -> None:
+    text = render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=completed())
+    assert text.count(f"\n{option} = ") == 1
+    run = uwsgi(short, text.replace(f"\n{option} = ", f"\n{option}x = "))
+    assert run.returncode
+    assert f"unknown config directive: {option}x" in run.stderr
+
+
+def test_uwsgi_refuses_a_misspelt_option_of_the_user(short: Path) -> None:
+    run = uwsgi(short, render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=completed(), uwsgi_options={"max-request": 1}))
+    assert run.returncode
+    assert "max-request" in run.stderr
+
+
+def test_an_app_that_does_not_load_ends_uwsgi(short: Path) -> None:
+    run = uwsgi(short, render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=completed(module="missing:app")))
+    assert run.returncode
+    assert "missing" in run.stderr
+
+
+# --- supervisor
+
+
+def read_by_supervisor(home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], set[str]]:
+    """Let the real supervisord read a home's configuration.
+
+    :returns: its programs by their names, and the keys in the files that it did not look at.
+    """
+    looked_at: set[tuple[str, str]] = set()
+    parsers: dict[int, UnhosedConfigParser] = {}
+    original = UnhosedConfigParser.saneget
+
+    def saneget(self: UnhosedConfigParser, section: str, option: str, *rest: Any, **more: Any) -> Any:
+        parsers[id(self)] = self
+        looked_at.add((section, option))
+        return original(self, section, option, *rest, **more)
+
+    monkeypatch.setattr(UnhosedConfigParser, "saneget", saneget)
+    options = ServerOptions()
+    options.realize(["-c", str(home / "supervisord.conf"), "-n"])
+    [parser] = parsers.values()
+    present = {
+        (section, key)
+        for section in parser.sections()
+        if section in ("supervisord", "unix_http_server") or section.startswith("program:")
+        for key in parser.options(section)
+    }
+    programs = {config.name: config for group in options.process_group_configs for config in group.process_configs}
+    return programs, {key for section, key in present - looked_at}
+
+
+def lay_out(home: Path, app: dict[str, Any], **more: Any) -> None:
+    """Write supervisord's configuration and an app's programs as the roles do on platform local."""
+    for folder in ("etc/services.d", "logs", "run"):
+        (home / folder).mkdir(parents=True)
+    Path(app["root"]).mkdir(parents=True)
+    given = {"supervisord_platform": "local", "supervisord_home": str(home), "__supervisord_app": app, **more}
+    (home / "supervisord.conf").write_text(render("supervisord", "supervisord.conf.j2", **given))
+    ini = home / f"etc/services.d/{app['name']}.ini"
+    ini.write_text(render("supervisord", "programs.ini.j2", **given))
+
+
+PROGRAMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "defaults": ("home", {}, {}),
+    "extreme": ("home", EXTREME, {}),
+    "percent_in_the_path": ("50%s", EXTREME, {}),
+    "spaces_in_the_path": ("my home", EXTREME, {}),
+    "low": ("home", {}, {"supervisord_startsecs": 0, "supervisord_stopwaitsecs": 1, "supervisord_log_maxbytes": "1",
+                         "supervisord_log_backups": 0}),
+    "high": ("home", {}, {"supervisord_startsecs": 600, "supervisord_stopwaitsecs": 86400,
+                          "supervisord_log_maxbytes": "999GB", "supervisord_log_backups": 1000}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "row", "more"), PROGRAMS.values(), ids=PROGRAMS)
+def test_supervisor_reads_the_programs(
+    name: str, row: dict[str, Any], more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every key is one that supervisor knows, and each command arrives word by word as it was meant."""
+    home = tmp_path / name
+    app = completed(home=str(home), router="127.0.0.1:1024", **row)
+    lay_out(home, app, **more)
+    programs, unknown = read_by_supervisor(home, monkeypatch)
+    assert unknown == set()
+    start = f"{app['root']}/slots/live/.hosted/start"
+    words = {program: split(config.command) for program, config in programs.items()}
+    assert words.pop("shop") == [start]
+    assert words.pop("shop-standby") == [f"{app['root']}/slots/standby/.hosted/start"]
+    router = words.pop("shop-http")
+    assert router[0] == f"{app['root']}/venvs/http/bin/uwsgi"
+    assert router[router.index("--http-to") + 1] == f"{app['root']}/run/current.sock"
+    services = {f"shop-{service['name']}": [start, "run", service["command"]] for service in app["services"]}
+    assert words == services
+    assert {config.directory for config in programs.values()} == {app["root"]}
+    assert programs["shop"].stdout_logfile == f"{home}/logs/shop.log"
+    assert programs["shop"].stopwaitsecs == more.get("supervisord_stopwaitsecs", 60)
+    assert programs["shop"].killasgroup
+    assert not programs["shop"].stopasgroup
+    assert (programs["shop"].autostart, programs["shop-standby"].autostart) == (True, False)
+
+
+def split(command: str) -> list[str]:
+    """Split a command line as supervisor's Subprocess does."""
+    return shlex.split(command)
+
+
+@pytest.mark.parametrize("key", ["stopwaitsecs", "killasgroup", "stdout_logfile_maxbytes", "redirect_stderr"])
+def test_a_misspelt_key_of_a_program_is_seen(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Supervisor itself ignores it, so that the tests above have to see it."""
+    lay_out(tmp_path, completed(home=str(tmp_path)))
+    ini = tmp_path / "etc/services.d/shop.ini"
+    assert f"\n{key} = " in ini.read_text()
+    ini.write_text(ini.read_text().replace(f"\n{key} = ", f"\n{key}x = "))
+    assert read_by_supervisor(tmp_path, monkeypatch)[1] == {f"{key}x"}
+
+
+def test_supervisord_of_an_account_lives_in_its_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file serves all accounts of a server: what differs comes from the account's environment."""
+    lay_out(tmp_path, completed(home=str(tmp_path)), supervisord_platform="server", supervisord_home="")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USER", "shop")
+    conf = (tmp_path / "supervisord.conf").read_text()
+    (tmp_path / "supervisord.conf").write_text(conf.replace("/run/supervisord/", f"{tmp_path}/run/"))
+    (tmp_path / "run/shop").mkdir()
+    programs, unknown = read_by_supervisor(tmp_path, monkeypatch)
+    assert unknown == set()
+    assert set(programs) == {"shop", "shop-standby"}
+
+
+# --- systemd
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    text = render("supervisord", "supervisord@.service.j2", supervisord_stopwaitsecs=86400)
+    parser = ConfigParser(interpolation=None, strict=True, allow_no_value=False)
+    parser.optionxform = str  # type: ignore[method-assign, assignment]
+    parser.read_string(text)
+    assert set(parser.sections()) == {"Unit", "Service", "Install"}
+    assert int(parser["Service"]["TimeoutStopSec"]) > 86400
+    assert parser["Service"]["User"] == "%i"
+    assert parser["Install"]["WantedBy"] == "multi-user.target"
+    analyze = Path("/usr/bin/systemd-analyze")
+    if analyze.exists():
+        (tmp_path / "supervisord@shop.service").write_text(text)
+        run = subprocess.run(
+            [analyze, "verify", "--man=no", str(tmp_path / "supervisord@shop.service")],
+            capture_output=True, text=True, env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        )  # fmt: skip
+        lines = [line for line in run.stderr.splitlines() if "supervisord@" in line and "not executable" not in line]
+        assert lines == []
+
+
+# --- the release's own scripts
+
+
+NASTY = {
+    "QUOTES": 'it\'s "quoted" `id`',
+    "DOLLAR": "$HOME ${HOME} $(id) $$",
+    "NEWLINES": "first\nsecond\n\nlast\n",
+    "SPACES": "  two  words  ",
+    "UNICODE": "naïve ☕ 日本",
+    "BACKSLASH": "a\\b\\n\\",
+    "EMPTY": "",
+    "HASH": "# no comment; no end & | < > * ?",
+    "PERCENT": "100% %s %%",
+    "EXCLAMATION": "!!",
+}
+
+
+@pytest.fixture(params=["plain", "with space and 50% 'quote'"])
+def release(request: pytest.FixtureRequest, short: Path) -> Path:
+    """Return slot live of an app whose release was laid out as a deploy does it."""
+    root = short / request.param / "apps/shop"
+    folder = root / "releases/0123456789ab"
+    (folder / ".hosted").mkdir(parents=True)
+    for name in ("slots", "run", "venvs/v/bin"):
+        (root / name).mkdir(parents=True)
+    for slot in ("live", "standby"):
+        (root / "slots" / slot).symlink_to("../releases/0123456789ab")
+    (folder / ".hosted/venv").symlink_to("../../../venvs/v")
+    (folder / ".hosted/env").write_text("".join(f"{key}={shlex.quote(value)}\n" for key, value in NASTY.items()))
+    (root / "env").write_text("SECRET_KEY=from-the-account\nPERCENT=lower\n")
+    (folder / ".hosted/start").write_text(render("flask_app", "start.j2"))
+    (folder / ".hosted/start").chmod(0o500)
+    (folder / ".hosted/serve").write_text(render("uwsgi", "serve.j2", uwsgi_listen=10**9))
+    server = root / "venvs/v/bin/uwsgi"
+    server.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$@"\n')
+    server.chmod(0o700)
+    return root / "slots/live"
+
+
+def start(slot: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a slot's start script, as supervisord does: from elsewhere, with hardly any environment."""
+    command = [str(slot / ".hosted/start"), *words]
+    return subprocess.run(
+        command, cwd="/", env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=20
+    )
+
+
+def test_run_gives_a_command_the_venv_and_the_settings_as_they_are(release: Path) -> None:
+    run = start(release, "run", "env -0")
+    assert run.returncode == 0, run.stderr
+    seen = dict(item.split("=", 1) for item in run.stdout.split("\0") if item)
+    root = release.parents[1]
+    assert {key: seen.get(key) for key in NASTY} == NASTY
+    assert seen["SECRET_KEY"] == "from-the-account"
+    assert seen["HOSTED_RELEASE"] == "0123456789ab"
+    assert seen["HOSTED_SLOT"] == "live"
+    assert seen["HOSTED_ROOT"] == str(root)
+    assert seen["VIRTUAL_ENV"] == str(root / "venvs/v")
+    assert seen["PATH"].split(":")[0] == str(root / "venvs/v/bin")
+    assert seen["PYTHONUNBUFFERED"] == "1"
+
+
+@pytest.mark.parametrize("command", COMMANDS[1:4], ids=["quotes", "backslashes", "list"])
+def test_run_is_a_shell_command_line(command: str, release: Path) -> None:
+    """The same that sh makes of it."""
+    command = command.replace("sleep 1", ":").replace("date", "echo now").replace("$HOME", "HOME")
+    plain = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    run = start(release, "run", command)
+    assert (run.returncode, run.stdout) == (plain.returncode, plain.stdout)
+
+
+def test_run_hands_the_result_on(release: Path) -> None:
+    assert start(release, "run", "exit 7").returncode == 7
+
+
+def test_commands_run_in_the_release_and_not_in_the_slot(release: Path) -> None:
+    """A slot that changes later must not take a running program along."""
+    assert start(release, "run", "pwd -L").stdout == f"{release.resolve()}\n"
+
+
+def test_without_a_word_it_becomes_the_server(release: Path) -> None:
+    """The backlog is the host's limit where more was asked for."""
+    limit = Path("/proc/sys/net/core/somaxconn").read_text().strip()
+    expected = [str(release.resolve()), "--listen", limit, "--ini", "uwsgi.ini"]
+    assert start(release).stdout.splitlines() == expected
+
+
+def test_the_backlog_that_was_asked_for(release: Path) -> None:
+    serve = release / ".hosted/serve"
+    serve.write_text(render("uwsgi", "serve.j2", uwsgi_listen=1))
+    assert start(release).stdout.splitlines()[1:3] == ["--listen", "1"]
+
+
+def test_claim_makes_live_the_address_of_the_front(release: Path) -> None:
+    current = release.parents[1] / "run/current.sock"
+    current.symlink_to("standby.sock")
+    assert start(release, "claim").returncode == 0
+    assert os.readlink(current) == "live.sock"
+    assert os.listdir(current.parent) == ["current.sock"]
+
+
+def test_claim_works_where_nobody_has_claimed_before(release: Path) -> None:
+    assert start(release, "claim").returncode == 0
+    assert os.readlink(release.parents[1] / "run/current.sock") == "live.sock"
+
+
+def test_claim_of_the_standby_changes_nothing(release: Path) -> None:
+    current = release.parents[1] / "run/current.sock"
+    current.symlink_to("standby.sock")
+    assert start(release.with_name("standby"), "claim").returncode == 0
+    assert os.readlink(current) == "standby.sock"
+
+
+def test_an_unknown_word_is_refused_with_the_usage(release: Path) -> None:
+    run = start(release, "dance")
+    assert run.returncode == 2
+    assert "usage: start" in run.stderr
+
+
+@pytest.mark.parametrize("missing", ["env", "slots/live/.hosted/env", "slots/live/.hosted/venv"])
+def test_nothing_starts_without_its_settings_or_its_venv(missing: str, release: Path) -> None:
+    (release.parents[1] / missing).unlink()
+    assert start(release, "run", "echo started").stdout == ""
+
+
+@pytest.mark.parametrize(("role", "template"), [("flask_app", "start.j2"), ("uwsgi", "serve.j2")])
+def test_scripts_are_posix_shell(role: str, template: str, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(render(role, template))
+    run = subprocess.run(["sh", "-n", str(script)], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    script.write_text(script.read_text() + "\nif\n")
+    assert subprocess.run(["sh", "-n", str(script)], capture_output=True).returncode != 0
+
+
+def test_the_fixture_is_shaped_like_a_release(release: Path) -> None:
+    """Guards the tests above: start is executable, and slots are links."""
+    assert stat.S_IMODE((release / ".hosted/start").stat().st_mode) & 0o100
+    assert release.is_symlink()
