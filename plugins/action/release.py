@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
         for app in arguments["apps"]:
             name = app["name"]
             files = arguments["files"].get(name, {})
-            apps.append(self._prepare(app, files, arguments["programs"].get(name, ""), secrets[name], contents))
+            apps.append(self._prepare(app, files, arguments["programs"].get(name, {}), secrets[name], contents))
         call = {"apps": apps, "secrets": secrets, "who": f"{getpass.getuser()}@{socket.gethostname()}"}
         sizes = sum(path.stat().st_size for path in contents.values())
         first = contents if sizes <= INLINE else {}
@@ -80,7 +80,7 @@ class ActionModule(ActionBase):
         self,
         app: dict[str, Any],
         files: dict[str, str],
-        program: str,
+        programs: dict[str, str],
         secrets: dict[str, Any],
         contents: dict[str, Path],
     ) -> dict[str, Any]:
@@ -103,7 +103,8 @@ class ActionModule(ActionBase):
             manifest=manifest,
             generated=files,
             variables={key: text(value) for key, value in variables.items()},
-            program=program,
+            program=programs["app"],
+            standby_program=programs["standby"],
             requirements_text=app["requirements_text"],
             server_text=app["server_requirements_text"],
             router_text=(ROOT / "roles/uwsgi/files/requirements.txt").read_text() if app["router"] else "",

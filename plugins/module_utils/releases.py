@@ -105,8 +105,8 @@ class Deploy:
         """Prepare a deploy.
 
         :param app: the completed description with what the control node made of it: ``release`` (the id),
-            ``manifest`` ([path, mode, sha256] of each file), ``generated`` (texts by path), ``program`` (the
-            text for services.d), ``variables`` and ``secrets``.
+            ``manifest`` ([path, mode, sha256] of each file), ``generated`` (texts by path), ``program`` and
+            ``standby_program`` (texts for services.d), ``variables`` and ``secrets``.
         :param blobs: file contents by their sha256; what an earlier release holds may be left out.
         :param check: change nothing, only tell.
         :param who: who deploys, for the history.
@@ -116,6 +116,8 @@ class Deploy:
         self.releases, self.run_dir = self.root / "releases", self.root / "run"
         self.release = self.releases / app.get("release", "none")
         self.ini = self.home / "etc/services.d" / f"{app['name']}.ini"
+        # There only while a release is proved: at rest the account sees one program named like the app.
+        self.standby_ini = self.ini.with_name(f"{app['name']}-standby.ini")
         self.log = self.home / "logs" / f"{app['name']}.log"
         self.programs = Programs(app)
         self.result: dict[str, Any] = {"changed": False, "actions": [], "diff": []}
@@ -133,7 +135,8 @@ class Deploy:
             return self.absent()
         live = self.live()
         venv = Venv(self.root / "venvs", [self.app["requirements_text"], self.app["server_text"]], self.app["python"])
-        if live == self.release.name and venv.ready and self.ini_is_current() and self.healthy("live"):
+        whole = venv.ready and self.ini_is_current() and not self.standby_ini.exists()
+        if live == self.release.name and whole and self.healthy("live"):
             return self.result
         self.result["changed"] = True
         self.describe(live, venv)
@@ -341,28 +344,30 @@ class Deploy:
         :raises Refused: the release is not healthy; nothing has changed for visitors.
         """
         name, standby = self.programs.names
+        self.recover()
         earlier = text_of(self.ini if self.ini.exists() else None)
+        first = live is None or self.programs.state(name) is None
         write(self.ini, self.app["program"], 0o600)
+        if not first:
+            write(self.standby_ini, self.app["standby_program"], 0o600)
         try:
             added, changed, removed = self.programs.reload()
-        except Refused:
-            restore(self.ini, earlier)
-            raise
-        for old in removed:
-            self.programs.remove(old)
-        if live is None or self.programs.state(name) is None:
-            self.first(name, added, earlier)
-        else:
-            if standby in changed:
-                self.programs.remove(standby)
-            self.programs.stop(standby)
-            self.programs.add(standby)
-            try:
+            for old in removed:
+                self.programs.remove(old)
+            if first:
+                self.first(name, added)
+            else:
+                if standby in changed:
+                    self.programs.remove(standby)
+                self.programs.add(standby)
                 self.start("standby")
-            except Refused:
-                self.programs.stop(standby)
-                restore(self.ini, earlier)
-                raise
+        except Refused:
+            self.retire_standby()
+            restore(self.ini, earlier)
+            with contextlib.suppress(Refused):  # The first one says more.
+                self.programs.reload()
+            raise
+        if not first:
             self.show_visitors("standby")
             self.drain("live")
             self.programs.stop(name)
@@ -373,7 +378,7 @@ class Deploy:
             self.start("live")
             self.show_visitors("live")
             self.drain("standby")
-            self.programs.stop(standby)
+            self.retire_standby()
         for other in (self.programs.router, *self.programs.services):
             if other and (other in changed or other in self.programs.services):
                 self.programs.remove(other)
@@ -382,19 +387,50 @@ class Deploy:
                 self.programs.start(other)
         self.await_router()
 
-    def first(self, name: str, added: set[str], earlier: str) -> None:
+    def recover(self) -> None:
+        """Finish what a killed deploy left: visitors go back to the live program before the standby is used again.
+
+        :raises Refused: the live program does not come up; the standby goes on serving.
+        """
+        current = self.run_dir / "current.sock"
+        name, standby = self.programs.names
+        if self.standby_ini.exists() and current.is_symlink() and os.readlink(current) == "standby.sock":
+            self.programs.start(name)
+            deadline = time.monotonic() + self.app["health"]["timeout"]
+            while not self.answers("live"):
+                if time.monotonic() > deadline:
+                    raise Refused(
+                        f"program {name} does not come up, {standby} goes on serving: supervisorctl tail {name}"
+                    )
+                time.sleep(0.05)
+            self.show_visitors("live")
+            self.drain("standby")
+        if self.standby_ini.exists():
+            self.retire_standby()
+
+    def answers(self, slot: str) -> bool:
+        """Whether a slot's program answers its health path from whatever release it runs."""
+        try:
+            return 200 <= self.ask(slot, 5)[0] < 300
+        except OSError:
+            return False
+
+    def retire_standby(self) -> None:
+        """Stop the standby and forget it."""
+        discard(self.standby_ini)
+        self.programs.remove(self.programs.names[1])
+
+    def first(self, name: str, added: set[str]) -> None:
         """Start an app that has never run here: nobody to keep serving, all to take back when it fails."""
         before = self.live()
         point(self.root / "slots/live", f"../releases/{self.release.name}")
         try:
             self.programs.stop(name)
-            for other in (name, f"{name}-standby"):
-                self.programs.add(other)
+            self.programs.add(name)
             self.start("live")
         except Refused:
             for other in added:
                 self.programs.remove(other)
-            restore(self.ini, earlier)
             if before is None:
                 discard(self.root / "slots/live")
             else:
@@ -534,6 +570,7 @@ class Deploy:
         if self.check:
             return self.result
         discard(self.ini)
+        discard(self.standby_ini)
         with contextlib.suppress(Refused):  # Without a supervisord nothing of it runs.
             _, _, removed = self.programs.reload()
             for name in removed:

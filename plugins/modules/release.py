@@ -21,7 +21,7 @@ options:
     type: dict
     required: true
   programs:
-    description: Per app, the text of its file in C(services.d).
+    description: Per app, the texts of its files in C(services.d), C(app) and C(standby).
     type: dict
     required: true
   rows:
