@@ -38,7 +38,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of sources: a whole app, a package, and folders that lack something."""
     folder = tmp_path_factory.mktemp("project")
     files = {
-        "app/wsgi.py": "import os\nfrom x import y as imported\napp = 1\nif app:\n    late = 2\n\ndef create_app(): pass\n",
+        "app/wsgi.py": "import os\nfrom x import y as imported\napp = 1\nif app:\n    late = 2\n\n"
+        "def create_app(): pass\n",
         "app/requirements.txt": "flask\n",
         "app/other/lock.txt": "flask\n",
         "dots/wsgi.py": "app = 1\n",
@@ -91,7 +92,12 @@ BAD: dict[str, tuple[Any, str, str, str]] = {
     "no_name": ([{}], "flask_apps[0].name", "not set", "Names the app's folders"),
     "unknown_key": (one(proceses=2), ".proceses", "2", "processes"),
     "unknown_key_of_health": (one(health={"pth": "/"}), ".health.pth", "'/'", "path, timeout"),
-    "unknown_key_of_a_service": (one(services=[{"name": "a", "command": "b", "user": "c"}]), ".services[0].user", "'c'", "command, name"),
+    "unknown_key_of_a_service": (
+        one(services=[{"name": "a", "command": "b", "user": "c"}]),
+        ".services[0].user",
+        "'c'",
+        "command, name",
+    ),
     "service_without_a_command": (one(services=[{"name": "a"}]), ".services[0].command", "not set", "command line"),
     "service_is_a_text": (one(services=["celery"]), ".services[0]", "'celery'", "type dict"),
     "domain_is_a_number": (one(domains=[5]), ".domains[0]", "5", "type str"),
@@ -137,7 +143,12 @@ BAD: dict[str, tuple[Any, str, str, str]] = {
     "module_is_a_command": (one(module="wsgi:app\nsocket=x"), ".module", "'wsgi:app\\nsocket=x'", "wsgi:app"),
     "module_file_missing": (one(module="main:app"), ".module", "'main:app'", "main.py is missing"),
     "module_of_another_source": (one(source="no_module"), ".module", "'wsgi:app'", "no_module/wsgi.py is missing"),
-    "module_name_missing": (one(module="wsgi:application"), ".module", "'wsgi:application'", "wsgi.py defines (app, create_app"),
+    "module_name_missing": (
+        one(module="wsgi:application"),
+        ".module",
+        "'wsgi:application'",
+        "wsgi.py defines (app, create_app",
+    ),
     "package_name_missing": (one(module="pack:app"), ".module", "'pack:app'", "Site"),
     "submodule_missing": (one(module="pack.deep.gone:a"), ".module", "'pack.deep.gone:a'", "gone.py is missing"),
     "port_of_root": (one(port=80), ".port", "80", "from 1024 to 65535"),
@@ -167,26 +178,50 @@ BAD: dict[str, tuple[Any, str, str, str]] = {
     "static_absolute": (one(static={"/s": "/etc"}), ".static./s", "'/etc'", "inside the source"),
     "static_folder_empty": (one(static={"/s": ""}), ".static./s", "''", "inside the source"),
     "static_folder_is_a_number": (one(static={"/s": 5}), ".static./s", "5", "inside the source"),
-    "service_name_upper_case": (one(services=[{"name": "Mail", "command": "x"}]), "services[0].name", "'Mail'", "^[a-z]"),
+    "service_name_upper_case": (
+        one(services=[{"name": "Mail", "command": "x"}]),
+        "services[0].name",
+        "'Mail'",
+        "^[a-z]",
+    ),
     "service_name_twice": (one(services=[{"name": "a", "command": "x"}] * 2), "services[1].name", "'a'", "not taken"),
-    "service_name_standby": (one(services=[{"name": "standby", "command": "x"}]), "services[0].name", "'standby'", "not taken"),
+    "service_name_standby": (
+        one(services=[{"name": "standby", "command": "x"}]),
+        "services[0].name",
+        "'standby'",
+        "not taken",
+    ),
     "service_name_http": (one(services=[{"name": "http", "command": "x"}]), "services[0].name", "'http'", "not taken"),
     "source_missing": (one(source="gone"), ".source", "'gone'", "a folder (looked for"),
     "source_is_a_file": (one(source="app/wsgi.py"), ".source", "'app/wsgi.py'", "a folder"),
     "source_empty": (one(source=""), ".source", "''", "a folder or {git: URL, version: REF}"),
     "source_is_a_number": (one(source=5), ".source", "5", "a folder or {git"),
     "source_without_version": (one(source={"git": "x"}), ".source", "{'git': 'x'}", "{git: URL, version: REF}"),
-    "source_with_more": (one(source={"git": "x", "version": "y", "path": "z"}), ".source", "{'git': 'x', 'version': 'y', 'path': 'z'}", "{git"),
-    "requirements_missing": (one(source="no_requirements"), ".requirements", "'requirements.txt'", "lists at least flask"),
+    "source_with_more": (
+        one(source={"git": "x", "version": "y", "path": "z"}),
+        ".source",
+        "{'git': 'x', 'version': 'y', 'path': 'z'}",
+        "{git",
+    ),
+    "requirements_missing": (
+        one(source="no_requirements"),
+        ".requirements",
+        "'requirements.txt'",
+        "lists at least flask",
+    ),
     "requirements_other_missing": (one(requirements="lock.txt"), ".requirements", "'lock.txt'", "lock.txt is missing"),
     "requirements_outside": (one(requirements="../x.txt"), ".requirements", "'../x.txt'", "inside the source"),
     "requirements_absolute": (one(requirements="/x.txt"), ".requirements", "'/x.txt'", "inside the source"),
     "requirements_is_a_folder": (one(requirements="static"), ".requirements", "'static'", "a file of the source"),
     "same_name": (one(mount="/a") + one(mount="/b"), "(shop).name", "'shop'", "a name of its own, app shop"),
     "same_path_everywhere": (one() + [{"name": "b"}], "(b).mount", "'every name /'", "app shop has this one"),
-    "same_domain_and_path": (one(domains=["a.org", "b.org"], mount="/x") + [{"name": "b", "domains": ["b.org"], "mount": "/x"}],
-                             "(b).mount", "'b.org /x'", "app shop has this one"),
-}  # fmt: skip
+    "same_domain_and_path": (
+        one(domains=["a.org", "b.org"], mount="/x") + [{"name": "b", "domains": ["b.org"], "mount": "/x"}],
+        "(b).mount",
+        "'b.org /x'",
+        "app shop has this one",
+    ),
+}
 
 
 @pytest.mark.parametrize(("rows", "key", "value", "allowed"), BAD.values(), ids=BAD)
@@ -276,16 +311,34 @@ def test_secrets_are_not_shown_by_what_else_is_wrong(project: Path) -> None:
 GOOD: dict[str, Rows] = {
     "name_alone": one(),
     "shortest_and_longest_name": [{"name": "a", "mount": "/a"}, {"name": "a" + "_9" * 15, "mount": "/b"}],
-    "mounts": [{"name": f"a{n}", "mount": m} for n, m in enumerate(["/", "/a", "/your/path/deeper", "/~x/a.b/c-d_e", "/..."])],
+    "mounts": [
+        {"name": f"a{n}", "mount": m} for n, m in enumerate(["/", "/a", "/your/path/deeper", "/~x/a.b/c-d_e", "/..."])
+    ],
     "one_path_on_two_domains": [{"name": "a", "domains": ["a.org"]}, {"name": "b", "domains": ["b.org"]}],
     "one_domain_and_everywhere": [{"name": "a", "domains": ["a.org"]}, {"name": "b"}],
     "domains": one(domains=["localhost", "a-b.example.org", "xn--mnchen-3ya.de", "1.2.3.4"]),
-    "modules": [{"name": f"a{n}", "mount": f"/{n}", "module": m} for n, m in enumerate(
-        ["wsgi:app", "wsgi:create_app()", "wsgi:late", "wsgi:imported", "pack:Site", "pack.deep.mod:a", "pack.deep.mod:c"])],
+    "modules": [
+        {"name": f"a{n}", "mount": f"/{n}", "module": m}
+        for n, m in enumerate(
+            [
+                "wsgi:app",
+                "wsgi:create_app()",
+                "wsgi:late",
+                "wsgi:imported",
+                "pack:Site",
+                "pack.deep.mod:a",
+                "pack.deep.mod:c",
+            ]
+        )
+    ],
     "what_cannot_be_told_is_left_to_the_release": [
-        {"name": "a", "module": "star:app"}, {"name": "b", "mount": "/b", "module": "broken:app"}],
+        {"name": "a", "module": "star:app"},
+        {"name": "b", "mount": "/b", "module": "broken:app"},
+    ],
     "limits_low": one(port=1024, processes=1, threads=1, keep_releases=2, health={"path": "/", "timeout": 1}),
-    "limits_high": one(port=65535, processes=256, threads=256, keep_releases=100, health={"path": "/a?b", "timeout": 600}),
+    "limits_high": one(
+        port=65535, processes=256, threads=256, keep_releases=100, health={"path": "/a?b", "timeout": 600}
+    ),
     "settings": one(environment={"A": "x", "b_2": 1, "_C": 1.5, "D": True, "E": "", "F": "$x\n'\"", "PATHS": "/x"}),
     "secrets": one(secrets={"A": "x", "B": 1}),
     "services": one(services=[{"name": "mail", "command": "celery"}, {"name": "beat", "command": "celery beat"}]),
@@ -295,7 +348,7 @@ GOOD: dict[str, Rows] = {
     "absent_needs_no_source": one(state="absent", source="gone"),
     "absent_gives_its_path_away": [*one(state="absent"), {"name": "b"}],
     "dots_in_a_file_name": one(requirements="other/lock..txt", source="dots"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("rows", GOOD.values(), ids=GOOD)

@@ -11,8 +11,15 @@ from ansible_collections.hosted.flask.plugins.plugin_utils import apps
 from support import ROLES, ROOT
 
 TYPES: dict[str, type | tuple[type, ...]] = {
-    "str": str, "int": int, "bool": bool, "list": list, "dict": dict, "raw": object, "path": str, "float": (int, float),
-}  # fmt: skip
+    "str": str,
+    "int": int,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+    "raw": object,
+    "path": str,
+    "float": (int, float),
+}
 
 # No role's own: the inventory says it, and a default would hide that it is missing.
 FROM_THE_INVENTORY = {"flask_apps"}

@@ -17,10 +17,19 @@ PLAYBOOKS = ["deploy.yml", *sorted(f"playbooks/{path.name}" for path in ROOT.glo
 MODULES = sorted(path.stem for path in ROOT.glob("plugins/modules/*.py") if path.stem != "__init__")
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 # In parts, so that this file does not name one itself.
-REGISTRIES = [".".join(words) for words in (
-    ("pypi", "org"), ("pythonhosted", "org"), ("galaxy.ansible", "com"), ("docker", "io"), ("quay", "io"), ("ghcr", "io"),
-    ("deb.debian", "org"), ("registry.npmjs", "org"),
-)]  # fmt: skip
+REGISTRIES = [
+    ".".join(words)
+    for words in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("galaxy.ansible", "com"),
+        ("docker", "io"),
+        ("quay", "io"),
+        ("ghcr", "io"),
+        ("deb.debian", "org"),
+        ("registry.npmjs", "org"),
+    )
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,11 +43,15 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subp
     }
     children = {
         name: subprocess.Popen(
-            [tool(command[0]), *command[1:]], cwd=ROOT, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT if name != "doc" else subprocess.PIPE,
+            [tool(command[0]), *command[1:]],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if name != "doc" else subprocess.PIPE,
         )
         for name, command in commands.items()
-    }  # fmt: skip
+    }
     yield children
     for child in children.values():
         if child.poll() is None:
@@ -75,8 +88,20 @@ def test_the_archive_holds_the_roles_playbooks_and_plugins(archive: set[str]) ->
 
 
 def test_the_archive_holds_no_tests_and_nothing_that_tools_left(archive: set[str]) -> None:
-    unwanted = ("tests", "molecule", "benchmarks", ".git", ".venv", ".venv-test", ".cache", ".collections", ".hosted", ".ansible",
-                ".ruff_cache", ".pytest_cache")  # fmt: skip
+    unwanted = (
+        "tests",
+        "molecule",
+        "benchmarks",
+        ".git",
+        ".venv",
+        ".venv-test",
+        ".cache",
+        ".collections",
+        ".hosted",
+        ".ansible",
+        ".ruff_cache",
+        ".pytest_cache",
+    )
     found = {Path(name).parts[0] for name in archive}
     assert sorted(found.intersection(unwanted)) == []
     assert [name for name in archive if "__pycache__" in name or name.endswith(".pyc")] == []

@@ -24,10 +24,16 @@ GOOD = {
     "hashes_stay": ({"requirements": "flask==3 \\\n    --hash=sha256:1\n"}, "flask==3 \\\n    --hash=sha256:1\n"),
     "nested": ({"requirements": "-r base.txt\nredis\n", "base": "flask\n"}, "flask\nredis\n"),
     "nested_long_form": ({"requirements": "--requirement=base.txt\n", "base": "flask\n"}, "flask\n"),
-    "nested_counts_from_its_folder": ({"requirements": "-r d/a.txt\n", "d__a": "-r b.txt\n", "d__b": "flask\n"}, "flask\n"),
-    "twice_is_no_circle": ({"requirements": "-r a.txt\n-r b.txt\n", "a": "-r b.txt\n", "b": "flask\n"}, "flask\nflask\n"),
+    "nested_counts_from_its_folder": (
+        {"requirements": "-r d/a.txt\n", "d__a": "-r b.txt\n", "d__b": "flask\n"},
+        "flask\n",
+    ),
+    "twice_is_no_circle": (
+        {"requirements": "-r a.txt\n-r b.txt\n", "a": "-r b.txt\n", "b": "flask\n"},
+        "flask\nflask\n",
+    ),
     "url": ({"requirements": "x @ https://example.org/x.whl\n"}, "x @ https://example.org/x.whl\n"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("files", "text"), GOOD.values(), ids=GOOD)

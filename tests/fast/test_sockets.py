@@ -23,7 +23,8 @@ def application(environ, respond):
     path = environ["PATH_INFO"]
     if path == "/raise":
         raise RuntimeError("boom")
-    respond("503 Service Unavailable" if path == "/down" else "200 OK", [("X-Mixed-Case", " a: b "), ("Content-Type", "x")])
+    status = "503 Service Unavailable" if path == "/down" else "200 OK"
+    respond(status, [("X-Mixed-Case", " a: b "), ("Content-Type", "x")])
     if path == "/slow":
         time.sleep(20)
     if path == "/drip":
@@ -42,11 +43,25 @@ def app() -> Iterator[str]:
     for folder in short_folder():
         (folder / "app.py").write_text(APP)
         path, log = folder / "app.sock", folder / "log"
-        command = [tool("uwsgi"), "--socket", str(path), "--wsgi-file", "app.py", "--master", "--processes", "4",
-                   "--add-header", "X-Release: 0123456789ab", "--need-app", "--worker-reload-mercy", "1",
-                   "--die-on-term", "--no-orphans"]  # fmt: skip
+        command = [
+            tool("uwsgi"),
+            "--socket",
+            str(path),
+            "--wsgi-file",
+            "app.py",
+            "--master",
+            "--processes",
+            "4",
+            "--add-header",
+            "X-Release: 0123456789ab",
+            "--need-app",
+            "--worker-reload-mercy",
+            "1",
+            "--die-on-term",
+            "--no-orphans",
+        ]
         with process(command, log, cwd=folder):
-            until("uWSGI listens", lambda: answers(path))
+            until("uWSGI listens", lambda path=path: answers(path))
             yield str(path)
 
 

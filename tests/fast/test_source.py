@@ -18,20 +18,29 @@ def lay_out(folder: Path, files: dict[str, str]) -> None:
 
 
 CASES = {
-    "all_files_sorted": ({"b.py": "", "a/z.py": "", "a/b.py": "", ".flaskenv": ""}, [".flaskenv", "a/b.py", "a/z.py", "b.py"]),
-    "gitignore": ({".gitignore": "*.log\n/top.txt\n", "x.log": "", "top.txt": "", "d/top.txt": "", "d/y.log": ""},
-                  [".gitignore", "d/top.txt"]),
+    "all_files_sorted": (
+        {"b.py": "", "a/z.py": "", "a/b.py": "", ".flaskenv": ""},
+        [".flaskenv", "a/b.py", "a/z.py", "b.py"],
+    ),
+    "gitignore": (
+        {".gitignore": "*.log\n/top.txt\n", "x.log": "", "top.txt": "", "d/top.txt": "", "d/y.log": ""},
+        [".gitignore", "d/top.txt"],
+    ),
     "negation": ({".gitignore": "*.log\n!keep.log\n", "x.log": "", "keep.log": ""}, [".gitignore", "keep.log"]),
-    "folder_pattern_leaves_files": ({".gitignore": "build/\n", "build/x": "", "d/build": ""}, [".gitignore", "d/build"]),
+    "folder_pattern_leaves_files": (
+        {".gitignore": "build/\n", "build/x": "", "d/build": ""},
+        [".gitignore", "d/build"],
+    ),
     "nested_gitignore_counts_from_its_folder": (
         {"d/.gitignore": "/secret.txt\n", "d/secret.txt": "", "secret.txt": "", "d/e/secret.txt": ""},
-        ["d/.gitignore", "d/e/secret.txt", "secret.txt"]),
+        ["d/.gitignore", "d/e/secret.txt", "secret.txt"],
+    ),
     "deployignore": ({".deployignore": "docs/\n", "docs/a.md": "", "a.py": ""}, [".deployignore", "a.py"]),
     "deployignore_of_a_folder": ({"d/.deployignore": "x\n", "d/x": "", "x": ""}, ["d/.deployignore", "x"]),
     "comment_and_blank_lines": ({".gitignore": "# x.py\n\n", "x.py": ""}, [".gitignore", "x.py"]),
     "names_with_spaces_and_unicode": ({"a b/c d.txt": "", "ü/ß.txt": ""}, ["a b/c d.txt", "ü/ß.txt"]),
     "nothing": ({}, []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("files", "expected"), CASES.values(), ids=CASES)
@@ -40,8 +49,21 @@ def test_collect(files: dict[str, str], expected: list[str], tmp_path: Path) -> 
     assert collect(tmp_path) == expected
 
 
-NEVER = [".git/config", ".venv/bin/python", "venv/pyvenv.cfg", "__pycache__/a.pyc", "b.pyc", "instance/db.sqlite",
-         "node_modules/x/y.js", ".pytest_cache/v", ".ruff_cache/v", ".mypy_cache/v", ".hg/x", ".svn/x", ".DS_Store"]  # fmt: skip
+NEVER = [
+    ".git/config",
+    ".venv/bin/python",
+    "venv/pyvenv.cfg",
+    "__pycache__/a.pyc",
+    "b.pyc",
+    "instance/db.sqlite",
+    "node_modules/x/y.js",
+    ".pytest_cache/v",
+    ".ruff_cache/v",
+    ".mypy_cache/v",
+    ".hg/x",
+    ".svn/x",
+    ".DS_Store",
+]
 
 
 @pytest.mark.parametrize("below", ["", "sub/folder/"], ids=["top", "deeper"])

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, completed, render, tool
 from supervisor.options import ServerOptions, UnhosedConfigParser
+from support import ROOT, completed, render, tool
 
 LONG = ".".join(["d" * 63, "e" * 63, "f" * 63, "example", "org"])  # A file that is named by it exists as well.
 COMMANDS = [
@@ -36,7 +36,9 @@ EXTREME: dict[str, Any] = {
     "keep_releases": 100,
     "services": [{"name": f"service_{n}", "command": command} for n, command in enumerate(COMMANDS)],
 }
-TEMPLATES = sorted(ROOT.glob("roles/*/templates/*"))
+# Read by others of its folder, it is no file of its own.
+PARTS = {"program.j2"}
+TEMPLATES = sorted(path for path in ROOT.glob("roles/*/templates/*") if path.name not in PARTS)
 
 
 def variables(role: str, **row: Any) -> dict[str, Any]:
@@ -67,9 +69,16 @@ def test_starts_with_the_managed_header_and_names_its_source(template: Path, row
 def test_every_template_is_tried_here() -> None:
     """A new template needs a reader below."""
     assert [path.name for path in TEMPLATES] == [
-        "start.j2", "site.conf.j2", "uwsgi.conf.j2", "programs.ini.j2", "supervisord.conf.j2", "supervisord@.service.j2",
-        "serve.j2", "uwsgi.ini.j2",
-    ]  # fmt: skip
+        "start.j2",
+        "site.conf.j2",
+        "uwsgi.conf.j2",
+        "programs.ini.j2",
+        "standby.ini.j2",
+        "supervisord.conf.j2",
+        "supervisord@.service.j2",
+        "serve.j2",
+        "uwsgi.ini.j2",
+    ]
 
 
 # --- nginx
@@ -124,9 +133,12 @@ def test_nginx_accepts_the_sites(rows: list[dict[str, Any]], tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "more",
-    [{"nginx_client_max_body_size": "0", "nginx_read_timeout": 1}, {"nginx_client_max_body_size": "999g", "nginx_read_timeout": 86400}],
+    [
+        {"nginx_client_max_body_size": "0", "nginx_read_timeout": 1},
+        {"nginx_client_max_body_size": "999g", "nginx_read_timeout": 86400},
+    ],
     ids=["low", "high"],
-)  # fmt: skip
+)
 def test_nginx_accepts_the_limits_of_its_numbers(more: dict[str, Any], tmp_path: Path) -> None:
     run = nginx_test(tmp_path, [completed()], **more)
     assert (run.returncode, run.stderr) == (0, "")
@@ -171,9 +183,17 @@ UWSGI: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "defaults": ({}, {}, "WSGI app 0 (mountpoint='') ready"),
     "extreme": (EXTREME, {}, "WSGI app 0 (mountpoint='/your/path/deeper') ready"),
     "low": ({"processes": 1, "threads": 1}, {"uwsgi_buffer_size": 1024, "uwsgi_harakiri": 1}, "for 1 cores"),
-    "high": ({"processes": 256, "threads": 256}, {"uwsgi_buffer_size": 65535, "uwsgi_harakiri": 86400}, "for 65536 cores"),
-    "options": ({}, {"uwsgi_options": {"max-requests": 5000, "single-interpreter": "true", "procname": "a b"}}, "ready"),
-}  # fmt: skip
+    "high": (
+        {"processes": 256, "threads": 256},
+        {"uwsgi_buffer_size": 65535, "uwsgi_harakiri": 86400},
+        "for 65536 cores",
+    ),
+    "options": (
+        {},
+        {"uwsgi_options": {"max-requests": 5000, "single-interpreter": "true", "procname": "a b"}},
+        "ready",
+    ),
+}
 
 
 @pytest.mark.parametrize(("row", "more", "said"), UWSGI.values(), ids=UWSGI)
@@ -251,6 +271,7 @@ def lay_out(home: Path, app: dict[str, Any], **more: Any) -> None:
     (home / "supervisord.conf").write_text(render("supervisord", "supervisord.conf.j2", **given))
     ini = home / f"etc/services.d/{app['name']}.ini"
     ini.write_text(render("supervisord", "programs.ini.j2", **given))
+    ini.with_stem(f"{ini.stem}-standby").write_text(render("supervisord", "standby.ini.j2", **given))
 
 
 PROGRAMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -258,11 +279,27 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "extreme": ("home", EXTREME, {}),
     "percent_in_the_path": ("50%s", EXTREME, {}),
     "spaces_in_the_path": ("my home", EXTREME, {}),
-    "low": ("home", {}, {"supervisord_startsecs": 0, "supervisord_stopwaitsecs": 1, "supervisord_log_maxbytes": "1",
-                         "supervisord_log_backups": 0}),
-    "high": ("home", {}, {"supervisord_startsecs": 600, "supervisord_stopwaitsecs": 86400,
-                          "supervisord_log_maxbytes": "999GB", "supervisord_log_backups": 1000}),
-}  # fmt: skip
+    "low": (
+        "home",
+        {},
+        {
+            "supervisord_startsecs": 0,
+            "supervisord_stopwaitsecs": 1,
+            "supervisord_log_maxbytes": "1",
+            "supervisord_log_backups": 0,
+        },
+    ),
+    "high": (
+        "home",
+        {},
+        {
+            "supervisord_startsecs": 600,
+            "supervisord_stopwaitsecs": 86400,
+            "supervisord_log_maxbytes": "999GB",
+            "supervisord_log_backups": 1000,
+        },
+    ),
+}
 
 
 @pytest.mark.parametrize(("name", "row", "more"), PROGRAMS.values(), ids=PROGRAMS)
@@ -337,8 +374,10 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
         (tmp_path / "supervisord@shop.service").write_text(text)
         run = subprocess.run(
             [analyze, "verify", "--man=no", str(tmp_path / "supervisord@shop.service")],
-            capture_output=True, text=True, env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        )
         lines = [line for line in run.stderr.splitlines() if "supervisord@" in line and "not executable" not in line]
         assert lines == []
 

@@ -103,8 +103,13 @@ def test_the_name_is_made_of_interpreter_and_requirements(tmp_path: Path) -> Non
     other = tmp_path / "python3"
     other.write_text("#!/bin/sh\n")
     other.chmod(0o755)
-    made_of = [([], sys.executable), (["a\n"], sys.executable), (["a\n", "b\n"], sys.executable),
-               (["a\nb\n"], sys.executable), (["a\n"], str(other))]  # fmt: skip
+    made_of = [
+        ([], sys.executable),
+        (["a\n"], sys.executable),
+        (["a\n", "b\n"], sys.executable),
+        (["a\nb\n"], sys.executable),
+        (["a\n"], str(other)),
+    ]
     names = [Venv(tmp_path, requirements, python).path.name for requirements, python in made_of]
     assert len(set(names)) == len(names)
     again = [Venv(tmp_path / "elsewhere", requirements, python).path.name for requirements, python in made_of]
