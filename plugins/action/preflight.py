@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements
@@ -123,7 +123,9 @@ class ActionModule(ActionBase):
             raise AnsibleConnectionFailure(
                 f"host: {target} cannot be reached. Allowed: an address, port, user and key that ssh can use"
                 f" ({str(error).strip()}). Fix it in inventory/hosts.yml."
-            ) from error
+            ) from None  # Ansible would repeat the cause behind it.
+        except AnsibleError as error:  # sudo wants a password that nobody gave, and the like.
+            answer = {"rc": 1, "stdout": "", "stderr": str(error)}
         found: dict[str, Any] = {"account": {}, "python": {}, "port": {}}
         if answer["rc"]:
             raise AnsibleActionFail(

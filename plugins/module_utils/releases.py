@@ -23,7 +23,7 @@ from typing import Any
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask, backlog, supervisor
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv, VenvError
 
-RUNNING, STARTING, BACKOFF, STOPPED = 20, 10, 30, 0
+RUNNING, STARTING, BACKOFF, STOPPED, STOPPING = 20, 10, 30, 0, 40
 DEAD = (100, 200, 1000)  # EXITED, FATAL, UNKNOWN
 TEXT_LIMIT = 65536  # bytes of a file that a diff still shows
 
@@ -84,7 +84,10 @@ class Programs:
     def stop(self, name: str) -> None:
         """Stop a program and wait until its last request is answered."""
         with contextlib.suppress(xmlrpc.client.Fault):
-            self.api.stopProcess(name, True)
+            # Not by a call that waits: supervisord spins at 100 % of a CPU as long as one is open.
+            self.api.stopProcess(name, False)
+        while self.state(name) == STOPPING:
+            time.sleep(0.05)
 
     def add(self, name: str) -> None:
         """Make a program known; supervisord starts it where its ini says so."""

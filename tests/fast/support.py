@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -110,8 +111,15 @@ def supervisord(home: Path) -> Iterator[subprocess.Popen[bytes]]:
     )
     log = home / "supervisord.out"
     with process([tool("supervisord"), "--nodaemon", "-c", str(conf)], log, cwd=home) as child:
-        until(f"supervisord listens, see {log}", lambda: answers(home / "run/supervisor.sock"))
-        yield child
+        path = str(home / "run/supervisor.sock")
+        until(f"supervisord listens, see {log}", lambda: answers(Path(path)))
+        try:
+            yield child
+        finally:  # What a failed test left; supervisord itself would end one program after the other.
+            for info in supervisor(path).supervisor.getAllProcessInfo() if child.poll() is None else ():
+                if info["pid"]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(info["pid"], signal.SIGKILL)
 
 
 def program_states(home: Path) -> dict[str, str]:

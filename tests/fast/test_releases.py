@@ -7,6 +7,7 @@ Each story below is an app of its own. Most of a deploy's seconds are spent on w
 from __future__ import annotations
 
 import dataclasses
+import functools
 import http.client
 import json
 import os
@@ -53,13 +54,31 @@ def app(environ, respond):
 NASTY = 'it\'s "quoted" $HOME `id` 100%\n second line\\ ☕ '
 
 
+@functools.cache
+def rendered(description: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what the roles render for an app's description: files of the release, and programs."""
+    app = json.loads(description)
+    programs = {name: f"{stem}.ini.j2" for name, stem in (("app", "programs"), ("standby", "standby"))}
+    return {
+        "uwsgi.ini": render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=app),
+        ".hosted/serve": scripts()[0],
+        ".hosted/start": scripts()[1],
+    }, {name: render("supervisord", file, __supervisord_app=app) for name, file in programs.items()}
+
+
+@functools.cache
+def scripts() -> tuple[str, str]:
+    """Return the scripts that are the same for every app."""
+    return render("uwsgi", "serve.j2"), render("flask_app", "start.j2")
+
+
 @dataclasses.dataclass
 class Site:
     """An app, its source and its home, deployed as the playbook does it, only without Ansible in between."""
 
     home: Path
     source: Path
-    port: int
+    port: int  # of its HTTP router, 0 for an app that has none
     name: str
 
     @property
@@ -87,7 +106,7 @@ class Site:
         app = completed(
             self.name,
             home=str(self.home),
-            router=f"127.0.0.1:{self.port}",
+            router=f"127.0.0.1:{self.port}" if self.port else "",
             proxy_hops=0,
             folder=str(self.source),
             commit="",
@@ -96,16 +115,7 @@ class Site:
         )
         needs = Requirements.read(self.source, "requirements.txt")
         app |= {"requirements_text": needs.text, "server_requirements_text": needs.server}
-        files = {
-            "uwsgi.ini": render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=app),
-            ".hosted/serve": render("uwsgi", "serve.j2"),
-            ".hosted/start": render("flask_app", "start.j2"),
-        }
-        given = {"__supervisord_app": app, "supervisord_startsecs": 1}
-        programs = {
-            "app": render("supervisord", "programs.ini.j2", **given),
-            "standby": render("supervisord", "standby.ini.j2", **given),
-        }
+        files, programs = rendered(json.dumps(app)) if app["state"] == "present" else ({}, {})
         contents: dict[str, Path] = {}
         sent = ActionModule._prepare(None, app, files, programs, secrets or {}, contents)  # type: ignore[arg-type]
         sent["secrets"] = secrets or {}
@@ -117,7 +127,10 @@ class Site:
         return deploy.run() | {"id": deploy.release.name}
 
     def get(self, path: str = "/") -> tuple[int, str, str]:
-        """Ask through the app's own HTTP port: status, release and body."""
+        """Ask as the front does, through the app's own HTTP port where it has one: status, release and body."""
+        if not self.port:
+            status, headers, body = ask(str(self.root / "run/current.sock"), path, timeout=10)
+            return status, headers.get("x-release", ""), body.decode()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", path)
@@ -156,6 +169,8 @@ class Site:
 
 FIRST: dict[str, Any] = {"environment": {"MESSAGE": NASTY}, "secrets": {"TOKEN": NASTY}}
 STORIES: dict[str, Callable[[Site], None]] = {}
+# The others are asked at the address that the front of a server knows, which saves a program and its start.
+WITH_ROUTER = {"first_release", "redeploy_and_back", "kept_releases"}
 
 
 def story(function: Callable[[Site], None]) -> Callable[[Site], None]:
@@ -178,9 +193,13 @@ def told(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     """Start all stories at once and return what becomes of them."""
     before = os.umask(0o027)  # The module's own.
     folder = tmp_path_factory.mktemp("sources")
-    with ThreadPoolExecutor(4) as pool:
-        sites = {name: Site(home, folder / name, free_port(), f"app_{number}") for number, name in enumerate(STORIES)}
-        yield {name: pool.submit(tell, STORIES[name], site) for name, site in sites.items()}
+    with ThreadPoolExecutor(8) as pool:
+        sites = {
+            name: Site(home, folder / name, free_port() if name in WITH_ROUTER else 0, f"app_{number}")
+            for number, name in enumerate(STORIES)
+        }
+        # The longest are the last ones, and start first.
+        yield {name: pool.submit(tell, STORIES[name], sites[name]) for name in reversed(STORIES)}
     os.umask(before)
 
 
@@ -375,6 +394,50 @@ def redeploy_and_back(site: Site) -> None:
     assert site.get("/x") == (200, first, "VERSION of /x")
     assert (site.root / "releases" / first).stat().st_ino == sealed
     assert [entry["result"] for entry in site.history()] == ["live"] * 3
+
+
+class Killed(BaseException):
+    """Ends a deploy in the middle, as a signal does."""
+
+
+def killed(site: Site, step: str, serves: str) -> None:
+    """Kill a deploy at the ``step`` that its method or slot names: somebody serves, and the next deploy finishes it."""
+    site.write(PLAIN)
+    old, plan = site.deploy()["id"], site.prepare(environment={"N": 2})
+    start = plan.start
+
+    def kill_at_start(slot: str) -> None:
+        if slot == step:
+            raise Killed
+        start(slot)
+
+    def kill(*arguments: object) -> None:
+        raise Killed
+
+    setattr(plan, *(("start", kill_at_start) if step in ("live", "standby") else (step, kill)))
+    with pytest.raises(Killed):
+        plan.run()
+    assert site.get("/status")[:2] == (200, old if serves == "old" else plan.release.name)
+    assert site.deploy(environment={"N": 2})["changed"]
+    site.assert_at_rest(plan.release.name)
+
+
+@story
+def killed_before_the_standby_started(site: Site) -> None:
+    """Visitors are where they were."""
+    killed(site, "standby", "old")
+
+
+@story
+def killed_when_the_standby_was_shown(site: Site) -> None:
+    """Visitors are on the new release."""
+    killed(site, "drain", "new")
+
+
+@story
+def killed_when_live_was_stopped(site: Site) -> None:
+    """Visitors are on the new release, served by the standby alone."""
+    killed(site, "live", "new")
 
 
 @story

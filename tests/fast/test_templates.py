@@ -28,7 +28,7 @@ COMMANDS = [
 EXTREME: dict[str, Any] = {
     "module": "package.sub.module:create_app()",
     "mount": "/your/path/deeper",
-    "domains": [f"www{number}.example.org" for number in range(60)] + [LONG],
+    "domains": [f"www{number}.example.org" for number in range(20)] + [LONG],
     "static": {"/static": "static", "/a/b.c~d": "deep/er/folder", "/files": "two words"},
     "port": 65535,
     "processes": 256,
