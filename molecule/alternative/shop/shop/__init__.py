@@ -1,0 +1,1 @@
+"""An app that needs every key of its description."""

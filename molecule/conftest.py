@@ -1,0 +1,25 @@
+"""For the tests of all scenarios: their helpers, and the services' logs below a test that failed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "resources"))
+
+LOGS = (
+    'tail -vn 15 /home/*/logs/*.log "$1"/.hosted/logs/*.log /var/log/nginx/error.log;'
+    ' journalctl -qn 15 --no-pager -u nginx -u "supervisord@*"'
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show the logs of the host that a failed test asked."""
+    report = yield
+    host = getattr(item, "funcargs", {}).get("host")
+    if report.failed and host is not None:
+        from asking import PROJECT
+
+        report.sections.append(("logs", host.run(f"sh -c '{LOGS}' logs %s 2>/dev/null", str(PROJECT)).stdout))
+    return report

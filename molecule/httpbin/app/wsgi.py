@@ -1,0 +1,5 @@
+"""PyPI's httpbin, as it is."""
+
+import httpbin
+
+app = httpbin.app

@@ -1,0 +1,25 @@
+"""After supervisord was killed with no warning, its programs left without it, and a deploy."""
+
+from asking import PROJECT, pids
+
+
+def test_all_programs_run_again(host):
+    status = host.run("%s/.hosted/bin/supervisorctl status", str(PROJECT)).stdout.splitlines()
+    assert [line.split()[:2] for line in status] == [
+        ["basic_flask", "RUNNING"],
+        ["basic_flask-http", "RUNNING"],
+        ["mounted", "RUNNING"],
+        ["mounted-http", "RUNNING"],
+    ]
+
+
+def test_no_process_is_left_over(host):
+    """All there is descends from the new supervisord."""
+    root = int((PROJECT / ".hosted/run/supervisord.pid").read_text())
+    ours = set(pids(host, rf"{PROJECT}/.hosted/"))
+    parents = {
+        int(pid): int(parent)
+        for pid, parent in (row.split() for row in host.check_output("ps axo pid,ppid --no-headers").splitlines())
+    }
+    assert root in ours
+    assert {pid for pid in ours if pid != root and parents[pid] not in ours} == set()

@@ -1,0 +1,37 @@
+"""After a deploy in which one app's state was absent."""
+
+from asking import ask, pids, remembered
+
+
+def test_others_were_left_alone(host):
+    for pattern in ("^stays .*", "^second .*"):
+        assert remembered(host, pattern)
+        assert pids(host, pattern) == remembered(host, pattern)
+
+
+def test_others_serve(host):
+    assert ask(host, "/stays/").release
+    assert ask(host, "/second/").release
+
+
+def test_no_process_of_it(host):
+    assert remembered(host, "^goes .*bin/uwsgi ")
+    assert pids(host, "bin/uwsgi .*goes|^goes .*bin/uwsgi") == []
+
+
+def test_front_does_not_know_it(host):
+    answer = ask(host, "/goes/", name="goes.example")
+    assert (answer.status, answer.release) == (404, None)
+    assert "goes" not in host.check_output("nginx -T 2>/dev/null")
+
+
+def test_its_data_is_all_that_is_left_of_it(host):
+    root = "/home/goes/apps/goes"
+    assert host.check_output(f"find {root} -type f -o -type l") == f"{root}/data/upload.txt"
+    assert host.check_output(f"cat {root}/data/upload.txt") == "precious"
+    assert host.check_output(
+        "ls -A /home/goes/etc/services.d /home/goes/logs | grep -v supervisord.log || :"
+    ).split() == [
+        "/home/goes/etc/services.d:",
+        "/home/goes/logs:",
+    ]
