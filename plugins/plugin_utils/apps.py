@@ -22,11 +22,12 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 MOUNT = re.compile(r"/|(/[A-Za-z0-9._~-]+)+")
 DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 MODULE = re.compile(r"([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)(\(\))?")
+PLAIN = re.compile(r"[^\x00-\x1f\x7f\"'$\\]+")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TYPES = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict, "raw": object}
-# Set for the app by the toolkit; a row that sets them would break the release it belongs to.
 # A value under such a key is not printed, also where the key itself is misspelt.
 SECRET = re.compile(r"secret|passw|token|credential", re.IGNORECASE)
+# Set for the app by the toolkit; a row that sets them would break the release it belongs to.
 RESERVED = re.compile(r"HOSTED_\w+|VIRTUAL_ENV|PATH")
 
 
@@ -126,17 +127,27 @@ def check_values(app: dict[str, Any], at: str, problems: Problems) -> None:
             problems.add(f"{at}.static.{url}", folder, "a folder inside the source")
     if not inside(app["requirements"]):
         problems.add(f"{at}.requirements", app["requirements"], "a file inside the source")
+    line = re.compile(r"[^\r\n\0]*\S[^\r\n\0]*")
+    one_line = "a command on one line (in YAML: >- instead of >)"
+    if app["migrate"]:
+        match("migrate", app["migrate"], line, one_line)
     taken = {"http", "standby"}
     for number, service in enumerate(app["services"]):
         match(f"services[{number}].name", service["name"], NAME, names)
+        match(f"services[{number}].command", service["command"], line, one_line)
         if service["name"] in taken:
             problems.add(f"{at}.services[{number}].name", service["name"], "a name that is not taken")
         taken.add(service["name"])
 
 
 def inside(path: Any) -> bool:
-    """Tell whether ``path`` is a relative path that stays in its folder."""
-    return isinstance(path, str) and bool(path) and not path.startswith("/") and ".." not in path.split("/")
+    """Tell whether ``path`` is a relative path that stays in its folder, in letters that no configuration quotes."""
+    return (
+        isinstance(path, str)
+        and bool(PLAIN.fullmatch(path))
+        and not path.startswith("/")
+        and ".." not in path.split("/")
+    )
 
 
 def check_source(app: dict[str, Any], at: str, problems: Problems) -> None:
@@ -281,11 +292,12 @@ def check_together(apps: list[dict[str, Any]], platform: str, problems: Problems
     """Check what no row can tell alone: names, ports and URLs that two apps claim, into ``problems``."""
     claims: dict[tuple[str, Any], str] = {}
 
-    def claim(key: str, value: Any, app: str, kind: str) -> None:
-        if (key, value) in claims:
-            allowed = f"a {kind} of its own, {claims[key, value]} has this one"
-            problems.add(f"flask_apps ({app}).{key}", value, allowed)
-        claims[key, value] = f"app {app}"
+    def claim(key: str, value: Any, app: str, kind: str) -> bool:
+        other = claims.get((kind, value))
+        claims[kind, value] = f"app {app}"
+        if other:
+            problems.add(f"flask_apps ({app}).{key}", value, f"a {kind} of its own, {other} has this one")
+        return not other
 
     for app in apps:
         claim("name", app["name"], app["name"], "name")
@@ -295,4 +307,7 @@ def check_together(apps: list[dict[str, Any]], platform: str, problems: Problems
             claim("port", app["port"], app["name"], "port")
             continue
         for domain in app["domains"] or ["every name"]:
-            claim("mount", f"{domain} {app['mount']}", app["name"], "domain and path")
+            place = f"{domain} {app['mount']}"
+            if claim("mount", place, app["name"], "domain and path"):
+                for url in set(app["static"]) - {"/"}:
+                    claim("static", f"{place.rstrip('/')}{url}", app["name"], "domain and path")

@@ -213,6 +213,20 @@ BAD: dict[str, tuple[Any, str, str, str]] = {
     "requirements_outside": (one(requirements="../x.txt"), ".requirements", "'../x.txt'", "inside the source"),
     "requirements_absolute": (one(requirements="/x.txt"), ".requirements", "'/x.txt'", "inside the source"),
     "requirements_is_a_folder": (one(requirements="static"), ".requirements", "'static'", "a file of the source"),
+    "static_is_anothers_mount": (
+        one(static={"/docs": "static"}) + [{"name": "b", "mount": "/docs"}],
+        "(b).mount",
+        "'every name /docs'",
+        "app shop has this one",
+    ),
+    "service_command_of_two_lines": (
+        one(services=[{"name": "a", "command": "x\ny"}]),
+        "services[0].command",
+        "'x\\ny'",
+        "on one line",
+    ),
+    "migrate_of_two_lines": (one(migrate="x\n"), ".migrate", "'x\\n'", "on one line"),
+    "static_folder_with_a_quote": (one(static={"/s": 'a"b'}), ".static./s", "'a\"b'", "inside the source"),
     "same_name": (one(mount="/a") + one(mount="/b"), "(shop).name", "'shop'", "a name of its own, app shop"),
     "same_path_everywhere": (one() + [{"name": "b"}], "(b).mount", "'every name /'", "app shop has this one"),
     "same_domain_and_path": (
