@@ -146,4 +146,4 @@ def test_accounts_do_not_see_each_other(host):
     for account in ("front", "pair", "other"):
         others = {"front", "pair", "per", "other", "every"} - {account}
         looks = " ; ".join(f"ls /home/{other} /home/{other}/apps" for other in sorted(others))
-        assert host.run(f"su - {account} -c %s", looks).stdout == ""
+        assert host.run(f"su - {account} -c %s", f"{looks} ; whoami").stdout == f"{account}\n"
