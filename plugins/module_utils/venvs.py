@@ -81,7 +81,10 @@ class Venv:
 
 def call(command: list[str]) -> None:
     """Run ``command`` and raise VenvError with its own words when it fails."""
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    # uv trusts a list of its own; a host behind a company's proxy has that one's certificate in the system's.
+    trust = {"UV_SYSTEM_CERTS": "1"} if os.path.exists("/etc/ssl/certs/ca-certificates.crt") else {}
+    environment = {**trust, **os.environ}
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
     if run.returncode:
         words = (run.stderr.strip() or run.stdout.strip())[-4000:]
         raise VenvError(f"{os.path.basename(command[0])} {command[1]} failed:\n{words}")
