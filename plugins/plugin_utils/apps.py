@@ -201,7 +201,8 @@ def locate(source: str | dict[str, str], project: Path) -> tuple[str, str]:
         partial.mkdir(parents=True)
         archive = subprocess.run(["git", "-C", str(clone), "archive", commit], capture_output=True, check=True)
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            tar.extractall(partial, filter="data")
+            # Debian 12's Python has no filters yet; git itself writes no path that leaves the folder.
+            tar.extractall(partial, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
         try:
             partial.rename(tree)
         except OSError:  # Another host's fork of the same run was faster.
