@@ -23,7 +23,7 @@ from typing import Any
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask, backlog, supervisor
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv, VenvError
 
-RUNNING, STARTING, BACKOFF, STOPPED, STOPPING = 20, 10, 30, 0, 40
+BACKOFF, STOPPING = 30, 40
 DEAD = (100, 200, 1000)  # EXITED, FATAL, UNKNOWN
 TEXT_LIMIT = 65536  # bytes of a file that a diff still shows
 
@@ -139,17 +139,16 @@ class Deploy:
         live = self.live()
         venv = Venv(self.root / "venvs", [self.app["requirements_text"], self.app["server_text"]], self.app["python"])
         whole = venv.ready and self.ini_is_current() and not self.standby_ini.exists()
-        if live == self.release.name and whole and self.healthy("live"):
+        if live == self.release.name and whole and self.serves("live") == live:
             return self.result
         self.result["changed"] = True
         self.describe(live, venv)
-        missing = [] if self.sealed(self.release) else self.missing()
-        if missing and not self.check:
-            return {**self.result, "missing": missing}
         if self.check:
             return self.result
-        begin = time.monotonic()
         known = self.sealed(self.release)
+        if not known and (missing := self.missing()):
+            return {**self.result, "missing": missing}
+        begin = time.monotonic()
         with self.lock():
             try:
                 self.make_room()
@@ -174,13 +173,13 @@ class Deploy:
         """Whether services.d already says what it should."""
         return self.ini.exists() and self.ini.read_text() == self.app["program"]
 
-    def healthy(self, slot: str) -> bool:
-        """Whether the slot's program answers its health path from the wanted release."""
+    def serves(self, slot: str) -> str | None:
+        """Return the release that answers a slot's health path with 2xx, None where none does."""
         try:
             status, headers, _ = self.ask(slot, 5)
         except OSError:
-            return False
-        return 200 <= status < 300 and headers.get("x-release") == self.release.name
+            return None
+        return headers.get("x-release") if 200 <= status < 300 else None
 
     def ask(self, slot: str, timeout: float) -> tuple[int, dict[str, str], bytes]:
         """Ask a slot's own socket for the health path."""
@@ -256,9 +255,10 @@ class Deploy:
         return found
 
     def missing(self) -> list[str]:
-        """Return the digests that neither the sent contents nor an earlier release has."""
-        have = {digest for digest, _ in self.known()} | self.blobs.keys()
-        return sorted({digest for _, _, digest in self.app["manifest"]} - have)
+        """Return the digests that neither the sent contents nor, with the same mode, an earlier release has."""
+        known = self.known()
+        wanted = {digest for _, mode, digest in self.app["manifest"] if (digest, mode) not in known}
+        return sorted(wanted - self.blobs.keys())
 
     def make_room(self) -> None:
         """Make the app's folders and check that the disk has room for what comes.
@@ -400,7 +400,7 @@ class Deploy:
         if self.standby_ini.exists() and current.is_symlink() and os.readlink(current) == "standby.sock":
             self.programs.start(name)
             deadline = time.monotonic() + self.app["health"]["timeout"]
-            while not self.answers("live"):
+            while self.serves("live") is None:
                 if time.monotonic() > deadline:
                     raise Refused(
                         f"program {name} does not come up, {standby} goes on serving: supervisorctl tail {name}"
@@ -410,13 +410,6 @@ class Deploy:
             self.drain("standby")
         if self.standby_ini.exists():
             self.retire_standby()
-
-    def answers(self, slot: str) -> bool:
-        """Whether a slot's program answers its health path from whatever release it runs."""
-        try:
-            return 200 <= self.ask(slot, 5)[0] < 300
-        except OSError:
-            return False
 
     def retire_standby(self) -> None:
         """Stop the standby and forget it."""
