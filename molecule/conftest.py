@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "resources"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # visitors
 
 LOGS = (
     'tail -vn 15 /home/*/logs/*.log "$1"/.hosted/logs/*.log /var/log/nginx/error.log;'
