@@ -169,7 +169,9 @@ def test_what_is_lost_and_how(server: Server) -> None:
     # A new connection that is closed is no idle one, also where it would have been kept.
     kept = {True: "kept", False: "new"}
     clients = [
-        closed(path, name=f"{path} {kept[keep]}", keep_alive=keep, timeout=0.1) for path in wanted for keep in kept
+        closed(path, name=f"{path} {kept[keep]}", keep_alive=keep, timeout=0.1 if path == "hang" else 5)
+        for path in wanted
+        for keep in kept
     ]
     found = reports(server.port, *clients)
     assert {name: set(report.outcomes) for name, report in found.items()} == {
@@ -190,7 +192,7 @@ def test_refused() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_idle_connections_that_the_server_closes(server: Server, method: str) -> None:
     paths = ["fine", "announced", "close-idle", "close-late", "work-and-close"]
-    found = reports(server.port, *(closed(path, method=method, keep_alive=True) for path in paths))
+    found = reports(server.port, *(closed(path, method=method, keep_alive=True, pause=0.03) for path in paths))
     idle, twice = ((again, method) for again in AGAIN)
     assert {path: set(report.again) for path, report in found.items()} == {
         "fine": set(),
