@@ -15,7 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
-from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements
+from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
 
 try:  # Where a variable was written, known to ansible-core itself since 2.19.
     from ansible._internal._datatag._tags import Origin
@@ -48,6 +48,7 @@ class ActionModule(ActionBase):
                 "only": {"type": "str", "default": ""},
                 "remove": {"type": "bool", "default": False},
                 "purge": {"type": "bool", "default": False},
+                "sources": {"type": "bool", "default": True},
             }
         )
         platform = arguments["platform"]
@@ -57,7 +58,12 @@ class ActionModule(ActionBase):
         if arguments["remove"] and isinstance(wanted, list):
             wanted = [self._removed(row, arguments) for row in wanted]
         apps, problems = rows.complete(
-            wanted, platform=platform, defaults=arguments["defaults"], project=project, where=where
+            wanted,
+            platform=platform,
+            defaults=arguments["defaults"],
+            project=project,
+            where=where,
+            sources=arguments["sources"],
         )
         if arguments["only"] and arguments["only"] not in [app["name"] for app in apps] and not problems:
             known = ", ".join(app["name"] for app in apps)
@@ -69,11 +75,11 @@ class ActionModule(ActionBase):
         front = int(self._templar.template(task_vars.get("nginx_http_port", 80)))
         host = self._look(apps, platform, stamps, front)
         problems = self._check_host(apps, platform, host, base, where)
-        problems += check_requirements(apps, project, host, where)
+        problems += check_requirements(apps, project, host, where) if arguments["sources"] else []
         if problems:
             raise AnsibleActionFail("\n".join(problems))
         for app in apps:
-            place(app, platform, host, base)
+            place(app, platform, host, base, front)
         stamp = self._stamp(apps, task_vars)
         if platform == "local":
             whole = "supervisord" in host
@@ -213,7 +219,7 @@ def origin(value: Any) -> str:
     return path if relative.startswith("..") else relative
 
 
-def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path) -> None:
+def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path, front: int) -> None:
     """Add to a checked app where it lives on the host; take its secrets out, others have no use for them."""
     app.pop("secrets")
     if platform == "server":
@@ -223,11 +229,12 @@ def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path) 
         app["supervisor_socket"] = f"/run/supervisord/{app['account']}/supervisor.sock"
         app["proxy_hops"] = 1
         app["router"] = ""
+        app["front"] = f"127.0.0.1:{front}"
     else:
         app["home"] = str(base)
         app["supervisor_socket"] = f"{base}/run/supervisor.sock"
         app["proxy_hops"] = 0
-        app["router"] = f"127.0.0.1:{app['port']}"
+        app["router"] = app["front"] = f"127.0.0.1:{app['port']}"
     app["root"] = f"{app['home']}/apps/{app['name']}"
 
 
@@ -255,11 +262,14 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
             continue
         at = f"flask_apps ({app['name']}).requirements"
         try:
-            needs = Requirements.read(Path(app["folder"]), app["requirements"])
+            needs = Requirements.read(Path(app["folder"]), app["requirements"], app["server"])
         except ValueError as error:
             problems.add(at, app["requirements"], str(error))
             continue
         app["requirements_text"], app["server_requirements_text"] = needs.text, needs.server
+        worker = str(app["server_options"].get("worker_class", "")) if app["server"] == "gunicorn" else ""
+        if worker in ("gevent", "tornado") and worker not in packages(needs.text):
+            problems.add(at, app["requirements"], f"a file that lists {worker}, which its worker_class needs")
         version = (host["python"].get(app["python"]) or [""])[0]
         known = project / ".cache/resolved" / hashlib.sha256((needs.text + version).encode()).hexdigest()
         if uv is None or not version or known.exists():

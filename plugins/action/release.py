@@ -22,8 +22,10 @@ from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect
 INLINE = 1 << 20
 # Above it, with the second call, as a file of its own.
 INLINE_PACKED = 4 << 20
-REMOTE_KEYS = ("name", "account", "home", "root", "supervisor_socket", "router", "mount", "domains", "health", "static",
-               "python", "services", "migrate", "keep_releases", "state", "purge", "module", "server")  # fmt: skip
+# What every verb needs to know of an app, and what only a deploy does.
+PLACE_KEYS = ("name", "account", "home", "root", "supervisor_socket", "router", "front", "mount", "domains", "health",
+              "services", "keep_releases", "state", "purge")  # fmt: skip
+DEPLOY_KEYS = ("static", "python", "migrate", "before_switch", "after_switch", "module", "server")
 
 
 class ActionModule(ActionBase):
@@ -37,12 +39,26 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
             {
+                "verb": {"type": "str", "default": "deploy", "choices": ["deploy", "rollback", "restart", "status"]},
                 "apps": {"type": "list", "elements": "dict", "required": True},
-                "files": {"type": "dict", "required": True},
-                "programs": {"type": "dict", "required": True},
-                "rows": {"type": "list", "elements": "dict", "required": True},
+                "files": {"type": "dict", "default": {}},
+                "programs": {"type": "dict", "default": {}},
+                "rows": {"type": "list", "elements": "dict", "default": []},
+                "release": {"type": "str", "default": ""},
+                "wait": {"type": "int", "default": 0},
             }
         )
+        call = {key: arguments[key] for key in ("verb", "release", "wait")}
+        call["who"] = f"{getpass.getuser()}@{socket.gethostname()}"
+        if arguments["verb"] != "deploy":
+            present = [app for app in arguments["apps"] if app["state"] == "present"]
+            call["apps"] = [{key: app[key] for key in PLACE_KEYS} for app in present]
+            result = self._call(call, {}, task_vars)
+            if arguments["verb"] == "status":
+                host = task_vars["inventory_hostname"]
+                found = [app.get("status") for app in result.get("apps", {}).values()]
+                result["rows"] = [{"host": host, **status} for status in found if status]
+            return result
         own = {row["name"]: row.get("secrets") or {} for row in arguments["rows"]}
         secrets = {app["name"]: own.get(app["name"], {}) for app in arguments["apps"]}
         contents: dict[str, Path] = {}
@@ -51,30 +67,33 @@ class ActionModule(ActionBase):
             name = app["name"]
             files = arguments["files"].get(name, {})
             apps.append(self._prepare(app, files, arguments["programs"].get(name, {}), secrets[name], contents))
-        call = {"apps": apps, "secrets": secrets, "who": f"{getpass.getuser()}@{socket.gethostname()}"}
+        call |= {"apps": apps, "secrets": secrets}
         sizes = sum(path.stat().st_size for path in contents.values())
         first = contents if sizes <= INLINE else {}
         result = self._call(call, first, task_vars)
         missing = {digest for app in result.get("apps", {}).values() for digest in app.pop("missing", [])}
         if missing and not result.get("failed"):
             result = self._call(call, {digest: contents[digest] for digest in missing}, task_vars)
-        result.pop("invocation", None)
         return result
 
     def _call(self, call: dict[str, Any], contents: dict[str, Path], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run the module with ``contents``, inside its arguments or, where they are large, in a file."""
         packed = pack(contents)
-        if len(packed) <= INLINE_PACKED:
-            arguments = {**call, "payload": base64.b64encode(packed).decode() if contents else None}
-            return self._execute_module("hosted.flask.release", module_args=arguments, task_vars=task_vars)
-        folder = self._make_tmp_path()
+        folder = None
+        arguments = dict(call)
         try:
-            remote = self._connection._shell.join_path(folder, "contents.tar.gz")
-            self._transfer_data(remote, packed)
-            arguments = {**call, "payload_file": remote}
-            return self._execute_module("hosted.flask.release", module_args=arguments, task_vars=task_vars)
+            if len(packed) > INLINE_PACKED:
+                folder = self._make_tmp_path()
+                arguments["payload_file"] = self._connection._shell.join_path(folder, "contents.tar.gz")
+                self._transfer_data(arguments["payload_file"], packed)
+            elif contents:
+                arguments["payload"] = base64.b64encode(packed).decode()
+            result = self._execute_module("hosted.flask.release", module_args=arguments, task_vars=task_vars)
         finally:
-            self._remove_tmp_path(folder)
+            if folder:
+                self._remove_tmp_path(folder)
+        result.pop("invocation", None)
+        return result
 
     def _prepare(
         self,
@@ -85,10 +104,10 @@ class ActionModule(ActionBase):
         contents: dict[str, Path],
     ) -> dict[str, Any]:
         """Return what the host must know of one app; its files' contents go into ``contents``."""
-        sent = {key: app[key] for key in REMOTE_KEYS}
-        sent["platform"] = "server" if not app["router"] else "local"
+        sent = {key: app[key] for key in PLACE_KEYS}
         if app["state"] == "absent":
             return sent
+        sent |= {key: app[key] for key in DEPLOY_KEYS}
         folder = Path(app["folder"])
         static = tuple(f"{name.strip('/')}/" for name in app["static"].values())
         manifest = []

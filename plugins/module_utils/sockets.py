@@ -7,13 +7,17 @@ import socket
 import struct
 import time
 import xmlrpc.client
+from collections.abc import Callable
+from contextlib import suppress
 
 # linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, NLMSG_DONE, NLMSG_ERROR = 4, 20, 0x301, 3, 2
 SHOW_NAME_AND_QUEUE, LISTENING, ATTRIBUTE_NAME, ATTRIBUTE_QUEUE = 0x11, 1 << 10, 0, 4
 
 
-def ask(path: str, url: str, host: str = "localhost", timeout: float = 5.0) -> tuple[int, dict[str, str], bytes]:
+def ask(
+    path: str, url: str, host: str = "localhost", timeout: float = 5.0, alive: Callable[[], None] | None = None
+) -> tuple[int, dict[str, str], bytes]:
     """Send one GET to an app server's unix socket in the uwsgi protocol.
 
     The request looks as if it came through the front over HTTPS, so that an app that redirects to HTTPS or
@@ -23,6 +27,8 @@ def ask(path: str, url: str, host: str = "localhost", timeout: float = 5.0) -> t
     :param url: the request's path with the mount, without a query.
     :param host: what the Host header says.
     :param timeout: seconds for the whole answer.
+    :param alive: called while there is no answer yet, some 20 times a second; what it raises ends the wait. A socket
+        that a holder keeps open takes a connection also when no app is there to answer it.
     :returns: status, headers with lower-case names, and at most 64 KiB of the body.
     :raises OSError: nobody listens, or the time is over.
     """
@@ -52,8 +58,15 @@ def ask(path: str, url: str, host: str = "localhost", timeout: float = 5.0) -> t
         client.sendall(struct.pack("<BHB", 0, len(body), 0) + body)
         answer = b""
         while len(answer) < 65536:
-            client.settimeout(max(0.001, deadline - time.monotonic()))
-            piece = client.recv(65536)
+            left = deadline - time.monotonic()
+            client.settimeout(max(0.001, min(left, 0.05) if alive else left))
+            try:
+                piece = client.recv(65536)
+            except TimeoutError:
+                if alive is None or time.monotonic() >= deadline:
+                    raise
+                alive()
+                continue
             if not piece:
                 break
             answer += piece
@@ -107,6 +120,15 @@ def attributes(data: bytes) -> dict[int, bytes]:
         found[kind] = data[4:length]
         data = data[(length + 3) & ~3 :]
     return found
+
+
+def listens(port: int) -> bool:
+    """Whether somebody on this host accepts TCP connections on a port."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError), open(table) as file:
+            if any(row.split()[3] == "0A" and row.split()[1].endswith(f":{port:04X}") for row in list(file)[1:]):
+                return True
+    return False
 
 
 class UnixConnection(http.client.HTTPConnection):

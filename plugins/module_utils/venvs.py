@@ -42,6 +42,26 @@ class Venv:
         """Whether it is whole and its interpreter still there (an upgrade of the host may take it away)."""
         return self.sealed.exists() and (self.path / "bin/python").exists()
 
+    def packages(self) -> list[str]:
+        """Return what is installed in it, as ``name==version``."""
+        return installed(self.path)
+
+    def resolve(self) -> list[str]:
+        """Return what would be installed in it, as ``name==version``, without building it.
+
+        Where uv or the package index is not at hand: the requirements as they are written.
+        """
+        uv = find_uv()
+        text = "\n".join(self.requirements)
+        if uv:
+            words = ["--quiet", "--no-header", "--no-annotate", "--python", self.interpreter]
+            run = subprocess.run(
+                [uv, "pip", "compile", *words, "-"], input=text, capture_output=True, text=True, env=environment()
+            )
+            if run.returncode == 0:
+                return sorted(run.stdout.split("\n")[:-1])
+        return [line for line in text.splitlines() if not line.lstrip().startswith(("#", "--hash"))]
+
     def build(self) -> None:
         """Build the venv unless it is ready; what an interrupted build left is taken away first.
 
@@ -51,7 +71,7 @@ class Venv:
             return
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
-        uv = next((place for place in UV_PLACES if os.access(place, os.X_OK)), None) or shutil.which("uv")
+        uv = find_uv()
         try:
             files = []
             for number, text in enumerate(self.requirements):
@@ -59,6 +79,8 @@ class Venv:
                 file.write_text(text)
                 files.append(str(file))
             self.install(uv, files)
+            # The seal must not outlive what it vouches for: a power cut takes what is not on the disk.
+            call(["sync", "--file-system", str(self.path)])
             self.sealed.touch()
         except BaseException:
             shutil.rmtree(self.path, ignore_errors=True)
@@ -79,12 +101,26 @@ class Venv:
             call([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", file])
 
 
+def find_uv() -> str | None:
+    """Return the path of uv, None where there is none."""
+    return next((place for place in UV_PLACES if os.access(place, os.X_OK)), None) or shutil.which("uv")
+
+
+def installed(venv: Path) -> list[str]:
+    """Return the packages in a venv as ``name==version``."""
+    found = [item.name.removesuffix(".dist-info") for item in venv.glob("lib/python*/site-packages/*.dist-info")]
+    return sorted("==".join(name.lower().replace("_", "-").rsplit("-", 1)) for name in found)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for uv: it trusts a list of its own, a host behind a proxy has more in the system's."""
+    trust = {"UV_SYSTEM_CERTS": "1"} if os.path.exists("/etc/ssl/certs/ca-certificates.crt") else {}
+    return {**trust, **os.environ}
+
+
 def call(command: list[str]) -> None:
     """Run ``command`` and raise VenvError with its own words when it fails."""
-    # uv trusts a list of its own; a host behind a company's proxy has that one's certificate in the system's.
-    trust = {"UV_SYSTEM_CERTS": "1"} if os.path.exists("/etc/ssl/certs/ca-certificates.crt") else {}
-    environment = {**trust, **os.environ}
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment())
     if run.returncode:
         words = (run.stderr.strip() or run.stdout.strip())[-4000:]
         raise VenvError(f"{os.path.basename(command[0])} {command[1]} failed:\n{words}")

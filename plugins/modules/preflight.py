@@ -39,6 +39,10 @@ options:
     description: With C(remove), take their C(data/) too.
     type: bool
     default: false
+  sources:
+    description: Look at the apps' sources too. A rollback needs none.
+    type: bool
+    default: true
 attributes:
   check_mode: {support: full, description: Changes nothing in any mode.}
 author: [hosted.flask developers]

@@ -50,7 +50,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hosted.flask.plugins.module_utils.releases import point
+from ansible_collections.hosted.flask.plugins.module_utils.files import point
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv, VenvError
 
 

@@ -23,6 +23,7 @@ MOUNT = re.compile(r"/|(/[A-Za-z0-9._~-]+)+")
 DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 MODULE = re.compile(r"([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)(\(\))?")
 PLAIN = re.compile(r"[^\x00-\x1f\x7f\"'$\\]+")
+OPTION = re.compile(r"[a-z][a-z0-9_-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TYPES = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict, "raw": object}
 # A value under such a key is not printed, also where the key itself is misspelt.
@@ -120,6 +121,9 @@ def check_values(app: dict[str, Any], at: str, problems: Problems) -> None:
                 problems.add(f"{at}.{group}.{key}", value, allowed)
             elif not isinstance(value, (str, int, float, bool)) or "\0" in str(value):
                 problems.add(f"{at}.{group}.{key}", value, "a text, a number or a boolean")
+    for key, value in app["server_options"].items():
+        if not isinstance(key, str) or not OPTION.fullmatch(key) or "\n" in str(value):
+            problems.add(f"{at}.server_options.{key}", value, "an option of the server and its value on one line")
     for url, folder in app["static"].items():
         if not isinstance(url, str) or not MOUNT.fullmatch(url) or url == "/" or ".." in url.split("/"):
             problems.add(f"{at}.static", url, "a URL path like /static, below the mount")
@@ -129,9 +133,10 @@ def check_values(app: dict[str, Any], at: str, problems: Problems) -> None:
         problems.add(f"{at}.requirements", app["requirements"], "a file inside the source")
     line = re.compile(r"[^\r\n\0]*\S[^\r\n\0]*")
     one_line = "a command on one line (in YAML: >- instead of >)"
-    if app["migrate"]:
-        match("migrate", app["migrate"], line, one_line)
-    taken = {"http", "standby"}
+    for key in ("migrate", "before_switch", "after_switch"):
+        if app[key]:
+            match(key, app[key], line, one_line)
+    taken = {"http", "standby", "socket"}
     for number, service in enumerate(app["services"]):
         match(f"services[{number}].name", service["name"], NAME, names)
         match(f"services[{number}].command", service["command"], line, one_line)
@@ -234,6 +239,7 @@ def complete(
     defaults: dict[str, Any],
     project: Path,
     where: str,
+    sources: bool = True,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Check and complete the rows of ``flask_apps`` for one host.
 
@@ -242,6 +248,7 @@ def complete(
     :param defaults: the user's ``flask_app_defaults``.
     :param project: the folder that a relative ``source`` starts from.
     :param where: the file that messages send the reader to.
+    :param sources: look at the apps' sources too; a rollback must not fail because one is not there.
     :returns: the completed rows, and a message for each thing that is wrong.
     """
     problems = Problems(where)
@@ -275,7 +282,7 @@ def complete(
             problems.add(f"{at}.source", app["source"], "a folder or {git: URL, version: REF}")
         elif isinstance(app["source"], dict) and set(app["source"]) != {"git", "version"}:
             problems.add(f"{at}.source", app["source"], "{git: URL, version: REF}")
-        elif app["state"] == "present" and len(problems.found) == before:
+        elif sources and app["state"] == "present" and len(problems.found) == before:
             try:
                 app["folder"], app["commit"] = locate(app["source"], project)
             except ValueError as error:

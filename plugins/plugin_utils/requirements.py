@@ -21,7 +21,7 @@ class Requirements:
     server: str
 
     @classmethod
-    def read(cls, folder: Path, name: str, server: str = "uwsgi") -> Requirements:
+    def read(cls, folder: Path, name: str, server: str) -> Requirements:
         """Read an app's requirements with all the files that they include.
 
         :param folder: the app's source.
@@ -35,8 +35,13 @@ class Requirements:
         collect(folder, Path(name), lines, ())
         text = "\n".join(lines) + "\n"
         needs = (ROOT / "roles" / server / "files/requirements.txt").read_text()
-        asked = {found.lower().replace("_", "-") for found in NAME.findall(text)}
-        return cls(text, "" if asked & {"uwsgi", "pyuwsgi"} else needs)
+        own = {"uwsgi": {"uwsgi", "pyuwsgi"}}.get(server, {server})
+        return cls(text, "" if packages(text) & own else needs)
+
+
+def packages(text: str) -> set[str]:
+    """Return the names of the packages that the text of a requirements file asks for."""
+    return {found.lower().replace("_", "-") for found in NAME.findall(text)}
 
 
 def collect(folder: Path, name: Path, lines: list[str], seen: tuple[Path, ...]) -> None:

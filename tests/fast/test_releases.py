@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.hosted.flask.plugins.action.release import ActionModule
-from ansible_collections.hosted.flask.plugins.module_utils import releases
-from ansible_collections.hosted.flask.plugins.module_utils.releases import Deploy, Refused
+from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS, ActionModule
+from ansible_collections.hosted.flask.plugins.module_utils import programs, releases
+from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
+from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
+from ansible_collections.hosted.flask.plugins.module_utils.shipping import Shipment
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
+from ansible_collections.hosted.flask.plugins.module_utils.switch import Switch
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements
 from support import completed, free_port, process, program_states, render, tree, until
 
@@ -58,18 +61,37 @@ NASTY = 'it\'s "quoted" $HOME `id` 100%\n second line\\ ☕ '
 def rendered(description: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return what the roles render for an app's description: files of the release, and programs."""
     app = json.loads(description)
-    programs = {name: f"{stem}.ini.j2" for name, stem in (("app", "programs"), ("standby", "standby"))}
+    server, config = app["server"], {"uwsgi": "uwsgi.ini", "gunicorn": "gunicorn.conf.py"}[app["server"]]
+    inis = {name: f"{stem}.ini.j2" for name, stem in (("app", "programs"), ("standby", "standby"))}
     return {
-        "uwsgi.ini": render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=app),
-        ".hosted/serve": scripts()[0],
-        ".hosted/start": scripts()[1],
-    }, {name: render("supervisord", file, __supervisord_app=app) for name, file in programs.items()}
+        config: render(server, f"{config}.j2", **{f"__{server}_app": app}),
+        ".hosted/serve": script(server, "serve.j2"),
+        ".hosted/start": script("flask_app", "start.j2"),
+    }, {name: render("supervisord", file, __supervisord_app=app) for name, file in inis.items()}
 
 
 @functools.cache
-def scripts() -> tuple[str, str]:
-    """Return the scripts that are the same for every app."""
-    return render("uwsgi", "serve.j2"), render("flask_app", "start.j2")
+def script(role: str, template: str) -> str:
+    """Return a script that is the same for every app."""
+    return render(role, template)
+
+
+@dataclasses.dataclass
+class Plan:
+    """A deploy that is about to happen."""
+
+    home: Home
+    blobs: dict[str, bytes]
+    check: bool
+
+    @property
+    def release(self) -> str:
+        """The id of the release to come."""
+        return self.home.app["release"]
+
+    def run(self) -> dict[str, Any]:
+        """Do it."""
+        return releases.deploy(self.home, self.blobs, self.check)
 
 
 @dataclasses.dataclass
@@ -99,32 +121,41 @@ class Site:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
-    def prepare(self, check: bool = False, secrets: dict[str, Any] | None = None, **row: Any) -> Deploy:
+    def prepare(self, check: bool = False, secrets: dict[str, Any] | None = None, **row: Any) -> Plan:
         """Return the deploy of the source with these keys of its row."""
         row = {"python": sys.executable, "static": {}, "processes": 1, "threads": 1, "keep_releases": 2, **row}
         row["health"] = {"path": "/status", "timeout": 20, **row.get("health", {})}
+        router = f"127.0.0.1:{self.port}" if self.port else ""
         app = completed(
             self.name,
             home=str(self.home),
-            router=f"127.0.0.1:{self.port}" if self.port else "",
+            router=router,
+            front=router,
             proxy_hops=0,
             folder=str(self.source),
             commit="",
             supervisor_socket=str(self.home / "run/supervisor.sock"),
             **row,
         )
-        needs = Requirements.read(self.source, "requirements.txt")
+        needs = Requirements.read(self.source, "requirements.txt", app["server"])
         app |= {"requirements_text": needs.text, "server_requirements_text": needs.server}
         files, programs = rendered(json.dumps(app)) if app["state"] == "present" else ({}, {})
         contents: dict[str, Path] = {}
         sent = ActionModule._prepare(None, app, files, programs, secrets or {}, contents)  # type: ignore[arg-type]
         sent["secrets"] = secrets or {}
-        return Deploy(sent, {digest: path.read_bytes() for digest, path in contents.items()}, check, "tester@here")
+        return Plan(self.at(sent), {digest: path.read_bytes() for digest, path in contents.items()}, check)
+
+    def at(self, app: dict[str, Any] | None = None, wait: int = 0) -> Home:
+        """Return the app in its home, as another verb than a deploy gets it unless ``app`` says more."""
+        return Home(app or self.place, "tester@here", wait)
 
     def deploy(self, **row: Any) -> dict[str, Any]:
         """Deploy the source, and return what a deploy returns and the release's id."""
-        deploy = self.prepare(**row)
-        return deploy.run() | {"id": deploy.release.name}
+        plan = self.prepare(**row)
+        self.place = {key: plan.home.app[key] for key in PLACE_KEYS}
+        if row.get("state") == "absent":
+            return releases.absent(plan.home, row.get("purge", False), plan.check)
+        return plan.run() | {"id": plan.release}
 
     def get(self, path: str = "/") -> tuple[int, str, str]:
         """Ask as the front does, through the app's own HTTP port where it has one: status, release and body."""
@@ -361,7 +392,7 @@ def another_deploy_under_way(site: Site) -> None:
         with pytest.raises(Refused, match="another deploy is under way: anna since now"):
             plan.run()
         assert [path.name for path in site.root.iterdir()] == [".lock"]
-    with plan.lock():
+    with plan.home.lock():
         assert lock.read_text().startswith("tester@here since ")
 
 
@@ -376,11 +407,11 @@ def redeploy_and_back(site: Site) -> None:
     inode = (site.root / f"releases/{first}/file").stat().st_ino
     site.write(PLAIN.replace("VERSION", "SECOND"), **{"file": "the same\n"})
     plan = site.prepare(environment={"MESSAGE": "second"}, migrate='echo "$MESSAGE" > instance/migrated')
-    for name in (f"{plan.release.name}.partial", "0123456789ab.partial"):
+    for name in (f"{plan.release}.partial", "0123456789ab.partial"):
         (site.root / "releases" / name / "folder").mkdir(parents=True)
         (site.root / "releases" / name / "folder/half").write_text("x")
     assert plan.run()["changed"]
-    second = plan.release.name
+    second = plan.release
     site.assert_at_rest(second)
     assert site.get("/x") == (200, second, "SECOND of /x")
     assert (site.root / "data/migrated").read_text() == "second\n"
@@ -404,22 +435,31 @@ def killed(site: Site, step: str, serves: str) -> None:
     """Kill a deploy at the ``step`` that its method or slot names: somebody serves, and the next deploy finishes it."""
     site.write(PLAIN)
     old, plan = site.deploy()["id"], site.prepare(environment={"N": 2})
-    start = plan.start
 
-    def kill_at_start(slot: str) -> None:
-        if slot == step:
-            raise Killed
-        start(slot)
+    class Interrupted(Switch):
+        def start(self, slot: str, release: str) -> None:
+            self.perhaps(slot)
+            super().start(slot, release)
 
-    def kill(*arguments: object) -> None:
-        raise Killed
+        def drain(self, slot: str) -> None:
+            self.perhaps(f"drain {slot}")
+            super().drain(slot)
 
-    setattr(plan, *(("start", kill_at_start) if step in ("live", "standby") else (step, kill)))
+        def stays(self, slot: str) -> None:
+            self.perhaps("stays")
+
+        def perhaps(self, here: str) -> None:
+            if here == step:
+                raise Killed
+
+    shipment = Shipment(plan.home, plan.blobs)
+    shipment.make_room()
+    shipment.ship(plan.home.venv())
     with pytest.raises(Killed):
-        plan.run()
-    assert site.get("/status")[:2] == (200, old if serves == "old" else plan.release.name)
+        Interrupted(plan.home, plan.release).run()
+    assert site.get("/status")[:2] == (200, old if serves == "old" else plan.release)
     assert site.deploy(environment={"N": 2})["changed"]
-    site.assert_at_rest(plan.release.name)
+    site.assert_at_rest(plan.release)
 
 
 @story
@@ -431,7 +471,7 @@ def killed_before_the_standby_started(site: Site) -> None:
 @story
 def killed_when_the_standby_was_shown(site: Site) -> None:
     """Visitors are on the new release."""
-    killed(site, "drain", "new")
+    killed(site, "stays", "new")
 
 
 @story
@@ -465,7 +505,7 @@ def stopped_program(site: Site) -> None:
     """The same deploy again starts it."""
     site.write(PLAIN)
     release = site.deploy()["id"]
-    site.prepare().programs.stop(site.name)
+    site.at().programs.stop(site.name)
     assert site.deploy()["changed"]
     site.assert_at_rest(release)
 
@@ -547,16 +587,16 @@ def test_a_full_disk_is_told_before_anything_is_written(plain: Site, alone: pyte
 def test_a_home_without_supervisord_is_told(plain: Site, alone: pytest.MonkeyPatch) -> None:
     """After ten seconds, in which it may come up; here the time flies."""
     now = iter(range(1000))
-    alone.setattr(releases.time, "monotonic", lambda: next(now))
-    alone.setattr(releases.time, "sleep", lambda seconds: None)
+    alone.setattr(programs.time, "monotonic", lambda: next(now))
+    alone.setattr(programs.time, "sleep", lambda seconds: None)
     with pytest.raises(Refused, match=r"supervisord does not answer.*provision\.yml"):
-        plain.prepare().programs.reload()
+        plain.prepare().home.programs.reload()
     assert 10 <= next(now) < 20
 
 
 def test_the_id_is_made_of_all_that_a_release_is(plain: Site) -> None:
     def name(**row: Any) -> str:
-        return plain.prepare(**row).release.name
+        return plain.prepare(**row).release
 
     base = name()
     assert name() == base

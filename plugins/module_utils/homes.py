@@ -1,0 +1,185 @@
+"""One app in its account's home: where its things lie, what it serves, its lock and its history."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
+from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
+from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv
+
+
+class Home:
+    """An app's tree on its host, as README.md draws it."""
+
+    def __init__(self, app: dict[str, Any], who: str = "", wait: int = 0) -> None:
+        """Know where everything is; nothing is read yet.
+
+        :param app: ``name``, ``home``, ``root``, ``supervisor_socket``, ``router``, ``front`` and, as far as
+            the verb needs it, the description.
+        :param who: who works on the app, for its lock and its history.
+        :param wait: seconds to wait for a lock that somebody else holds.
+        """
+        self.app, self.who, self.wait = app, who, wait
+        self.name: str = app["name"]
+        self.home, self.root = Path(app["home"]), Path(app["root"])
+        self.releases, self.slots, self.run = self.root / "releases", self.root / "slots", self.root / "run"
+        self.ini = self.home / "etc/services.d" / f"{self.name}.ini"
+        # There only while a release is proved: at rest the account sees one program named like the app.
+        self.standby_ini = self.ini.with_name(f"{self.name}-standby.ini")
+        self.programs = Programs(app)
+
+    def log(self, program: str) -> Path:
+        """Return where a program's output goes."""
+        return self.home / "logs" / f"{program}.log"
+
+    def venv(self) -> Venv:
+        """Return the venv of the app as it is described."""
+        texts = [self.app["requirements_text"], self.app["server_text"]]
+        return Venv(self.root / "venvs", texts, self.app["python"])
+
+    # --- what is there
+
+    def slot(self, name: str) -> str | None:
+        """Return the id of the release that a slot points at."""
+        link = self.slots / name
+        return os.path.basename(os.readlink(link)) if link.is_symlink() else None
+
+    def live(self) -> str | None:
+        """Return the id of the live release."""
+        return self.slot("live")
+
+    def sealed(self, release: str) -> bool:
+        """Whether a release is whole."""
+        return (self.releases / release / "release.json").exists()
+
+    def read(self, release: str | None) -> dict[str, Any]:
+        """Return a release's own description, empty where there is none."""
+        try:
+            return json.loads((self.releases / (release or "none") / "release.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def as_released(self, release: str) -> Home:
+        """Return this app as a kept release describes it.
+
+        :raises Refused: the release cannot be started from what it knows of itself.
+        """
+        description = self.read(release)
+        if "program" not in description:
+            raise Refused(
+                f"app {self.name}: release {release} was shipped by an older hosted.flask: deploy its source instead"
+            )
+        return Home({**self.app, **description}, self.who, self.wait)
+
+    # --- what answers
+
+    def url(self) -> tuple[str, str]:
+        """Return the Host header and the path that the app's health is asked with."""
+        return (self.app["domains"] or ["localhost"])[0], self.app["mount"].rstrip("/") + self.app["health"]["path"]
+
+    def serves(self, slot: str) -> str | None:
+        """Return the release that answers a slot's health path with 2xx, None where none does."""
+        host, path = self.url()
+        try:
+            status, headers, _ = ask(str(self.run / f"{slot}.sock"), path, host, 5)
+        except OSError:
+            return None
+        return headers.get("x-release") if 200 <= status < 300 else None
+
+    def front(self) -> tuple[str, str | None]:
+        """Ask for the app through its front as a visitor on this host does: what it answers, and which release."""
+        host, path = self.url()
+        try:
+            connection = http.client.HTTPConnection(self.app["front"], timeout=10)
+            with contextlib.closing(connection):
+                connection.request("GET", path, headers={"Host": host})
+                answer = connection.getresponse()
+                return str(answer.status), answer.headers["X-Release"]
+        except (OSError, http.client.HTTPException) as error:
+            return str(error), None
+
+    # --- who works on it, and who did
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the app's lock; the kernel frees it when its holder dies.
+
+        :raises Refused: somebody else holds it, and goes on holding it for ``wait`` seconds.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + self.wait
+        with open(self.root / ".lock", "a+", opener=private) as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    if time.monotonic() >= deadline:
+                        file.seek(0)
+                        waited = f" (waited {self.wait} s)" if self.wait else ". To wait for it: -e wait=60"
+                        raise Refused(
+                            f"app {self.name}: another deploy is under way: {file.read().strip()}{waited}"
+                        ) from None
+                    time.sleep(0.1)
+            file.truncate(0)
+            file.write(f"{self.who} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}\n")
+            file.flush()
+            yield
+
+    def remember(self, action: str, release: str, begin: float, result: str, **more: Any) -> None:
+        """Append to the history and bring it to the disk.
+
+        :param begin: when it began, by time.monotonic().
+        """
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "who": self.who,
+            "action": action,
+            "release": release,
+            "commit": self.app.get("commit", ""),
+            "seconds": round(time.monotonic() - begin, 2),
+            "result": result,
+            **more,
+        }
+        with open(self.root / "history.jsonl", "a+b", opener=private) as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    file.write(b"\n")  # After a line that was cut short this one is still whole.
+            file.write(json.dumps(entry).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the history, oldest first; a line that a full disk cut short is passed over."""
+        entries = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.root / "history.jsonl").read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    entries.append(json.loads(line))
+        return entries
+
+    def good(self) -> list[str]:
+        """Return the kept releases that once were live and that no rollback left, the latest first."""
+        order: dict[str, None] = {}
+        for entry in self.history():
+            if entry["result"] == "live":
+                order.pop(entry["release"], None)
+                order[entry["release"]] = None
+            if "left" in entry:
+                order.pop(entry["left"], None)
+        return [release for release in reversed(order) if self.sealed(release)]
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file that only its account may read, for open()'s ``opener``."""
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,122 @@
+"""The programs of one app in its account's supervisord."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import xmlrpc.client
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.hosted.flask.plugins.module_utils.sockets import supervisor
+
+BACKOFF, STOPPING = 30, 40
+DEAD = (100, 200, 1000)  # EXITED, FATAL, UNKNOWN
+
+
+class Refused(Exception):
+    """The release or the host is not fit; the text is for the user, and says what visitors get."""
+
+
+class Programs:
+    """Starts, stops and watches an app's programs by their names."""
+
+    def __init__(self, app: dict[str, Any]) -> None:
+        """Know the app's programs; nothing is asked yet."""
+        self.app = app["name"]
+        self.standby = f"{self.app}-standby"
+        self.holder = f"{self.app}-socket"
+        self.router = f"{self.app}-http" if app["router"] else None
+        self.services = [f"{self.app}-{service['name']}" for service in app["services"]]
+        self.socket = app["supervisor_socket"]
+        self.api = supervisor(self.socket).supervisor
+
+    def of(self, slot: str) -> str:
+        """Return the name of the program that runs a slot's release."""
+        return self.standby if slot == "standby" else self.app
+
+    def ours(self, group: str) -> bool:
+        """Whether a program's name is one of this app's, also of an earlier description of it."""
+        return group == self.app or group.startswith(f"{self.app}-")
+
+    def reload(self) -> tuple[set[str], set[str], set[str]]:
+        """Let supervisord read ``services.d`` and return this app's added, changed and removed programs.
+
+        :raises Refused: a file of the account cannot be read, or supervisord does not answer.
+        """
+        deadline = time.monotonic() + 10
+        while not os.path.exists(self.socket) and time.monotonic() < deadline:
+            time.sleep(0.05)  # It was started a moment ago.
+        try:
+            [[added, changed, removed]] = self.api.reloadConfig()
+        except xmlrpc.client.Fault as fault:
+            raise Refused(
+                f"supervisord refuses the files of {Path(self.socket).name}'s services.d: {fault.faultString}."
+                " Correct or remove the file it names, then deploy again."
+            ) from fault
+        except OSError as error:
+            raise Refused(
+                f"supervisord does not answer at {self.socket} ({error}). Run playbooks/provision.yml, which starts it."
+            ) from error
+        return tuple({name for name in names if self.ours(name)} for names in (added, changed, removed))
+
+    def info(self, name: str) -> dict[str, Any] | None:
+        """Return what supervisord knows of a program, None where it has no such program or does not answer."""
+        try:
+            return self.api.getProcessInfo(name)
+        except (xmlrpc.client.Fault, OSError):
+            return None
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return what supervisord knows of each program of this app; nothing where it does not answer."""
+        try:
+            return [info for info in self.api.getAllProcessInfo() if self.ours(info["group"])]
+        except (xmlrpc.client.Fault, OSError):
+            return []
+
+    def state(self, name: str) -> int | None:
+        """Return a program's state as supervisord counts it, None where it has no such program."""
+        info = self.info(name)
+        return None if info is None else info["state"]
+
+    def ended(self, name: str) -> bool:
+        """Whether a program that was started is not running any more."""
+        return self.state(name) in (BACKOFF, *DEAD)
+
+    def _do(self, call: Any, *arguments: Any) -> None:
+        """Ask supervisord for what may be done already, which it calls a fault.
+
+        :raises Refused: it does not answer.
+        """
+        try:
+            with contextlib.suppress(xmlrpc.client.Fault):
+                call(*arguments)
+        except OSError as error:
+            raise Refused(f"supervisord went away ({error}). It is started again by itself; deploy again.") from error
+
+    def start(self, name: str) -> None:
+        """Start a program without waiting for it; one that runs already is left alone."""
+        self._do(self.api.startProcess, name, False)
+
+    def stop(self, name: str) -> None:
+        """Stop a program and wait until its last request is answered."""
+        # Not by a call that waits: supervisord spins at 100 % of a CPU as long as one is open.
+        self._do(self.api.stopProcess, name, False)
+        while self.state(name) == STOPPING:
+            time.sleep(0.05)
+
+    def add(self, name: str) -> None:
+        """Make a program known; supervisord starts it where its ini says so."""
+        self._do(self.api.addProcessGroup, name)
+
+    def remove(self, name: str) -> None:
+        """Stop a program and forget it."""
+        self.stop(name)
+        self._do(self.api.removeProcessGroup, name)
+
+    def renew(self, name: str) -> None:
+        """Stop a program and start it as its ini says now."""
+        self.remove(name)
+        self.add(name)
+        self.start(name)
