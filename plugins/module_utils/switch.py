@@ -28,6 +28,8 @@ from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask, b
 # Seconds for which a release must live after its first good answer before the one before it is stopped. A process
 # that ends by itself (a thread that gives up, memory that runs out) mostly does so in its first two.
 WATCH = 3.0
+# Read now: an account has no access to the archive that Ansible sends this code in, and that root unpacked.
+LISTEN = inspect.getsource(listen)
 
 
 class Switch:
@@ -94,10 +96,10 @@ class Switch:
     def write_holder(self) -> bool:
         """Write the file that the holder runs, and the link to its interpreter; tell whether it is another one."""
         file, python = self.home.root / "listen.py", self.home.root / "python"
-        text, interpreter = inspect.getsource(listen), self.home.venv().interpreter
-        if python.is_symlink() and os.readlink(python) == interpreter and text_of(file) == text:
+        interpreter = self.home.venv().interpreter
+        if python.is_symlink() and os.readlink(python) == interpreter and text_of(file) == LISTEN:
             return False
-        write(file, text, 0o400)
+        write(file, LISTEN, 0o400)
         point(python, interpreter)
         return True
 
