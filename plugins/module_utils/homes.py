@@ -139,6 +139,8 @@ class Home:
         """Append to the history and bring it to the disk.
 
         :param begin: when it began, by time.monotonic().
+        :param more: for what came to be live ``shown``, the seconds until visitors had it, and after a rollback
+            ``left``, the release that was left as bad.
         """
         entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -55,7 +55,7 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
             with contextlib.suppress(OSError):  # The disk may be what is full.
                 home.remember("deploy", release, begin, "refused")
             raise Refused(refusal(home, error)) from error
-        home.remember("deploy", release, begin, "live")
+        home.remember("deploy", release, begin, "live", shown=round(switch.shown - begin, 2))
         prune(home, home.app["keep_releases"])
     return {**result, "warnings": switch.warnings}
 
@@ -116,7 +116,8 @@ def rollback(home: Home, wanted: str, check: bool) -> Result:
             with contextlib.suppress(OSError):
                 old.remember("rollback", release, begin, "refused")
             raise Refused(refusal(home, error)) from error
-        old.remember("rollback", release, begin, "live", **({"left": live} if live else {}))
+        left = {"left": live} if live else {}
+        old.remember("rollback", release, begin, "live", shown=round(switch.shown - begin, 2), **left)
         prune(old, old.app["keep_releases"])
     prove_front(old, release)
     return {**result, "warnings": switch.warnings}
@@ -165,7 +166,7 @@ def restart(home: Home, check: bool) -> Result:
             with contextlib.suppress(OSError):
                 same.remember("restart", live, begin, "refused")
             raise Refused(refusal(home, error)) from error
-        same.remember("restart", live, begin, "live")
+        same.remember("restart", live, begin, "live", shown=round(switch.shown - begin, 2))
     return {**result, "warnings": switch.warnings}
 
 

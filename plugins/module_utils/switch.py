@@ -40,6 +40,7 @@ class Switch:
         self.home, self.app, self.release = home, home.app, release
         self.programs = home.programs
         self.warnings: list[str] = []
+        self.shown = 0.0  # when visitors first got the release, by time.monotonic()
 
     def run(self) -> None:
         """Do it.
@@ -336,6 +337,7 @@ class Switch:
         """Let the front's next connection go to a slot, and its static files come from there."""
         point(self.home.slots / "current", os.readlink(self.home.slots / slot))
         point(self.home.run / "current.sock", f"{slot}.sock")
+        self.shown = self.shown or time.monotonic()
 
     def drain(self, slot: str) -> None:
         """Wait until nobody waits on a slot's socket any more, 30 s at the most."""

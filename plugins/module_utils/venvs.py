@@ -94,7 +94,8 @@ class Venv:
             call([uv, "venv", "--quiet", "--allow-existing", "--python", self.interpreter, str(self.path)])
             words = [word for file in files for word in ("-r", file)]
             if files:
-                call([uv, "pip", "install", "--quiet", "--python", python, *words])
+                # Compiled now: nothing is written into it afterwards, and the first start is as fast as the next.
+                call([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *words])
             return
         call([self.interpreter, "-m", "venv", str(self.path)])
         for file in files:  # One by one: pip wants hashes on every line of a run or on none.

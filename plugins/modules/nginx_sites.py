@@ -12,7 +12,7 @@ description:
   - Does not reload nginx; a handler does.
 options:
   files:
-    description: The texts of all files, by their names.
+    description: The texts of all files, by their names in C(folder), or of files elsewhere by their whole paths.
     type: dict
     required: true
   folder:
