@@ -229,6 +229,7 @@ class Switch:
         """Stop the standby and forget it."""
         discard(self.home.standby_ini)
         self.programs.remove(self.programs.standby)
+        discard(self.home.slots / "standby")  # Where it serves nothing, it must not keep a refused release either.
 
     def restart_others(self) -> None:
         """Restart the release's services, and the HTTP router where its own description changed."""
