@@ -224,7 +224,7 @@ def told(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     """Start all stories at once and return what becomes of them."""
     before = os.umask(0o027)  # The module's own.
     folder = tmp_path_factory.mktemp("sources")
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(24) as pool:
         sites = {
             name: Site(home, folder / name, free_port() if name in WITH_ROUTER else 0, f"app_{number}")
             for number, name in enumerate(STORIES)
@@ -287,13 +287,15 @@ def nothing_to_do_and_check_mode(site: Site) -> None:
     checked({**FIRST, "secrets": {**FIRST["secrets"], "MORE": "another-one"}}, "secrets (names only)")
     (site.source / "wsgi.py").write_text(PLAIN + "# changed\n")
     checked(FIRST, "wsgi.py")
+    assert tree(site.root) == before
 
     (site.source / "new.txt").write_text("new\n")
     plan = site.prepare(**FIRST)
     plan.blobs = {}
-    changed = {digest for name, _, digest in plan.app["manifest"] if name in ("new.txt", "wsgi.py")}
+    changed = {digest for name, _, digest in plan.home.app["manifest"] if name in ("new.txt", "wsgi.py")}
     assert set(plan.run()["missing"]) == changed, "what the host has need not be sent"
-    assert tree(site.root) == before
+    now = tree(site.root)
+    assert {**now, ".lock": before[".lock"]} == before, "who asked had the lock, and left nothing else"
     assert set(site.states()) == set(states)
 
 

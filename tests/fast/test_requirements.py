@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements
+from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
 from support import ROOT
 
 
-def read(folder: Path, **files: str) -> Requirements:
-    """Write the files, ``__`` in a name is a slash, and read requirements.txt."""
+def read(folder: Path, server: str = "uwsgi", **files: str) -> Requirements:
+    """Write the files, ``__`` in a name is a slash, and read requirements.txt for an app on ``server``."""
     for name, text in files.items():
         path = folder / (name.replace("__", "/") + ".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return Requirements.read(folder, "requirements.txt")
+    return Requirements.read(folder, "requirements.txt", server)
 
 
 GOOD = {
@@ -62,16 +62,56 @@ def test_refused_with_the_name_of_what_is_wrong(files: dict[str, str], named: st
     assert named in str(error.value)
 
 
-def test_the_server_brings_its_own_packages(tmp_path: Path) -> None:
-    expected = (ROOT / "roles/uwsgi/files/requirements.txt").read_text()
-    assert read(tmp_path, requirements="flask\n").server == expected
+@pytest.mark.parametrize("server", ["uwsgi", "gunicorn"])
+def test_the_server_brings_its_own_packages(server: str, tmp_path: Path) -> None:
+    expected = (ROOT / f"roles/{server}/files/requirements.txt").read_text()
+    assert read(tmp_path, server, requirements="flask\n").server == expected
 
 
-@pytest.mark.parametrize("line", ["uwsgi==2.0.28", "uWSGI", "pyuwsgi>=2", "flask\nPyUWSGI==2.0.30 # own build"])
-def test_an_app_may_choose_its_own_server_version(line: str, tmp_path: Path) -> None:
-    assert read(tmp_path, requirements=f"{line}\n").server == ""
+@pytest.mark.parametrize(
+    ("server", "line"),
+    [
+        ("uwsgi", "uwsgi==2.0.28"),
+        ("uwsgi", "uWSGI"),
+        ("uwsgi", "pyuwsgi>=2"),
+        ("uwsgi", "flask\nPyUWSGI==2.0.30 # own build"),
+        ("gunicorn", "Gunicorn[gevent]"),
+        ("gunicorn", "-r base.txt"),
+    ],
+)
+def test_an_app_may_choose_its_own_server_version(server: str, line: str, tmp_path: Path) -> None:
+    assert read(tmp_path, server, requirements=f"{line}\n", base="gunicorn>=23\n").server == ""
 
 
-@pytest.mark.parametrize("line", ["uwsgitop", "flask-uwsgi-websocket", "# uwsgi", "x  # not uwsgi"])
-def test_other_packages_are_no_choice_of_a_server(line: str, tmp_path: Path) -> None:
-    assert read(tmp_path, requirements=f"{line}\n").server != ""
+@pytest.mark.parametrize(
+    ("server", "line"),
+    [
+        ("uwsgi", "uwsgitop"),
+        ("uwsgi", "flask-uwsgi-websocket"),
+        ("uwsgi", "# uwsgi"),
+        ("uwsgi", "x  # not uwsgi"),
+        ("uwsgi", "gunicorn"),
+        ("gunicorn", "uwsgi"),
+        ("gunicorn", "gunicorn-thrift"),
+        ("gunicorn", "flask==3 \\\n    --hash=sha256:1"),
+    ],
+)
+def test_other_packages_are_no_choice_of_a_server(server: str, line: str, tmp_path: Path) -> None:
+    assert read(tmp_path, server, requirements=f"{line}\n").server != ""
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", set()),
+        ("flask\n", {"flask"}),
+        ("Flask_Login==1\n  Redis>=5 ; python_version > '3'\n", {"flask-login", "redis"}),
+        ("gunicorn[gevent]==23 # web\n", {"gunicorn"}),
+        ("x @ https://example.org/y.whl\n", {"x"}),
+        ("# flask\n--index-url https://example.org\n-r other.txt\n", set()),
+        ("flask==3 \\\n    --hash=sha256:1\nredis\n", {"flask", "redis"}),
+    ],
+)
+def test_names_of_packages(text: str, names: set[str]) -> None:
+    """Case and underscores are no difference, as for an index."""
+    assert packages(text) == names

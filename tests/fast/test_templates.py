@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
 import stat
 import subprocess
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.hosted.flask.plugins.module_utils import listen
 from supervisor.options import ServerOptions, UnhosedConfigParser
-from support import ROOT, completed, render, tool
+from support import ROOT, completed, process, render, tool
 
 LONG = ".".join(["d" * 63, "e" * 63, "f" * 63, "example", "org"])  # A file that is named by it exists as well.
 COMMANDS = [
@@ -36,8 +39,8 @@ EXTREME: dict[str, Any] = {
     "keep_releases": 100,
     "services": [{"name": f"service_{n}", "command": command} for n, command in enumerate(COMMANDS)],
 }
-# Read by others of its folder, it is no file of its own.
-PARTS = {"program.j2"}
+# The first is read by others of its folder, the second is shown to people: neither is a file on a host.
+PARTS = {"program.j2", "status.txt.j2"}
 TEMPLATES = sorted(path for path in ROOT.glob("roles/*/templates/*") if path.name not in PARTS)
 
 
@@ -46,6 +49,7 @@ def variables(role: str, **row: Any) -> dict[str, Any]:
     app = completed(**row)
     return {
         "uwsgi": {"__uwsgi_app": app},
+        "gunicorn": {"__gunicorn_app": app},
         "supervisord": {"__supervisord_app": app, "supervisord_home": app["home"]},
         "nginx": {"nginx_apps": [app], "item": (app["domains"] or ["_"])[0]},
     }.get(role, {})
@@ -70,6 +74,8 @@ def test_every_template_is_tried_here() -> None:
     """A new template needs a reader below."""
     assert [path.name for path in TEMPLATES] == [
         "start.j2",
+        "gunicorn.conf.py.j2",
+        "serve.j2",
         "site.conf.j2",
         "uwsgi.conf.j2",
         "programs.ini.j2",
@@ -172,6 +178,7 @@ def uwsgi(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
         "VIRTUAL_ENV": str(Path(tool("uwsgi")).parents[1]),
         "HOSTED_ROOT": str(folder),
         "HOSTED_SLOT": "live",
+        "HOSTED_SOCKET": str(folder / "run/live.sock"),
         "HOSTED_RELEASE": "0123456789ab",
         "HOSTED_START": "true",
     }
@@ -229,6 +236,88 @@ def test_an_app_that_does_not_load_ends_uwsgi(short: Path) -> None:
     run = uwsgi(short, render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=completed(module="missing:app")))
     assert run.returncode
     assert "missing" in run.stderr
+
+
+# --- gunicorn
+
+
+def gunicorn(folder: Path, text: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Let the real gunicorn read its configuration and load the app it names, without serving it."""
+    for module in ("wsgi.py", "package/sub/module.py"):
+        (folder / module).parent.mkdir(parents=True, exist_ok=True)
+        (folder / module).write_text("def app(environ, respond):\n    pass\n\n\ndef create_app():\n    return app\n")
+    (folder / "gunicorn.conf.py").write_text(text)
+    environment = {"PATH": os.environ["PATH"], "HOSTED_RELEASE": "0123456789ab", "HOSTED_START": "true", **more}
+    command = [tool("gunicorn"), *(words or ("--check-config",))]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=20)
+
+
+GUNICORN: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, str]]] = {
+    "defaults": ({}, {}, {"workers": "2", "threads": "2", "worker_class": "gthread", "timeout": "0"}),
+    "extreme": (EXTREME, {}, {"workers": "256", "threads": "256"}),
+    "low": ({"processes": 1, "threads": 1}, {"gunicorn_timeout": 1}, {"workers": "1", "timeout": "1"}),
+    "options": (
+        {"server_options": {"max_requests": 9, "proc_name": 'a "b"'}},
+        {"gunicorn_options": {"max_requests": 5, "preload_app": True, "proc_name": "never"}},
+        {"max_requests": "9", "preload_app": "True", "proc_name": 'a "b"'},
+    ),
+}
+
+
+@pytest.mark.parametrize(("row", "more", "said"), GUNICORN.values(), ids=GUNICORN)
+def test_gunicorn_reads_its_configuration(
+    row: dict[str, Any], more: dict[str, Any], said: dict[str, str], tmp_path: Path
+) -> None:
+    """It speaks the uwsgi protocol, one request for each connection, and stops when supervisor says so."""
+    text = render("gunicorn", "gunicorn.conf.py.j2", __gunicorn_app=completed(server="gunicorn", **row), **more)
+    checked = gunicorn(tmp_path, text)
+    assert checked.returncode == 0, checked.stderr
+    run = gunicorn(tmp_path, text, "--print-config")
+    assert run.returncode == 0, run.stderr
+    seen = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in run.stdout.splitlines())}
+    expected = {"protocol": "uwsgi", "keepalive": "0", "graceful_timeout": "60", **said}
+    assert {name: seen.get(name) for name in expected} == expected
+
+
+def test_an_app_that_does_not_load_ends_gunicorn(tmp_path: Path) -> None:
+    app = completed(server="gunicorn", module="missing:app")
+    run = gunicorn(tmp_path, render("gunicorn", "gunicorn.conf.py.j2", __gunicorn_app=app))
+    assert run.returncode
+    assert "missing" in run.stderr
+
+
+# --- what people are shown
+
+
+def test_status_is_a_line_for_each_app_and_its_history() -> None:
+    entry = {"time": "2030-01-02T03:04:05Z", "who": "anna@desk", "commit": "c0ffee" * 6, "action": "rollback"}
+    row = {
+        "host": "web1",
+        "app": "shop",
+        "release": "0123456789ab",
+        "since": "2030-01-02T03:04:05Z",
+        "by": "anna@desk",
+        "commit": "c0ffee" * 6,
+        "programs": {"shop": "RUNNING", "shop-mail": "FATAL"},
+        "processes": 4,
+        "memory": 68_400_000,
+        "health": "ok",
+        "front": "502, release none",
+        "history": [{**entry, "release": "0123456789ab", "result": "live", "seconds": 4.2}],
+    }
+    bare = {"host": "web2", "app": "blog", "release": None, "health": "not deployed"}
+    lines = render("flask_app", "status.txt.j2", __flask_app_rows=[row, bare]).strip().splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["host", "app"],
+        ["web1", "shop"],
+        ["shop-mail", "is"],
+        ["0123456789ab", "2030-01-02T03:04:05Z"],
+        ["web2", "blog"],
+    ]
+    assert lines[1].endswith("anna@desk            c0ffeec0f     4   68 MB  ok, front: 502, release none")
+    assert lines[3].endswith("anna@desk            c0ffeec0f rollback live (4.2 s)")
+    assert lines[4].split()[2:] == ["-", "-", "-", "-", "0", "0", "MB", "not", "deployed"]
+    assert lines[0].index("health") == lines[1].index("ok, front") == lines[2].index("shop-mail")
 
 
 # --- supervisor
@@ -315,6 +404,8 @@ def test_supervisor_reads_the_programs(
     start = f"{app['root']}/slots/live/.hosted/start"
     words = {program: split(config.command) for program, config in programs.items()}
     assert words.pop("shop") == [start]
+    holder = [f"{app['root']}/python", "-IS", f"{app['root']}/listen.py", "hold", f"{app['root']}/run"]
+    assert words.pop("shop-socket") == holder
     assert words.pop("shop-standby") == [f"{app['root']}/slots/standby/.hosted/start"]
     router = words.pop("shop-http")
     assert router[0] == f"{app['root']}/venvs/http/bin/uwsgi"
@@ -326,7 +417,7 @@ def test_supervisor_reads_the_programs(
     assert programs["shop"].stopwaitsecs == more.get("supervisord_stopwaitsecs", 60)
     assert programs["shop"].killasgroup
     assert not programs["shop"].stopasgroup
-    assert (programs["shop"].autostart, programs["shop-standby"].autostart) == (True, False)
+    assert [programs[f"shop{part}"].autostart for part in ("", "-socket", "-standby")] == [True, True, False]
 
 
 def split(command: str) -> list[str]:
@@ -354,7 +445,7 @@ def test_supervisord_of_an_account_lives_in_its_home(tmp_path: Path, monkeypatch
     (tmp_path / "run/shop").mkdir()
     programs, unknown = read_by_supervisor(tmp_path, monkeypatch)
     assert unknown == set()
-    assert set(programs) == {"shop", "shop-standby"}
+    assert set(programs) == {"shop", "shop-socket", "shop-standby"}
 
 
 # --- systemd
@@ -414,10 +505,8 @@ def release(request: pytest.FixtureRequest, short: Path) -> Path:
     (root / "env").write_text("SECRET_KEY=from-the-account\nPERCENT=lower\n")
     (folder / ".hosted/start").write_text(render("flask_app", "start.j2"))
     (folder / ".hosted/start").chmod(0o500)
-    (folder / ".hosted/serve").write_text(render("uwsgi", "serve.j2", uwsgi_listen=10**9))
-    server = root / "venvs/v/bin/uwsgi"
-    server.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$@"\n')
-    server.chmod(0o700)
+    (root / "listen.py").write_text(Path(listen.__file__).read_text())
+    (root / "venvs/v/bin/python").symlink_to(sys.executable)
     return root / "slots/live"
 
 
@@ -462,17 +551,38 @@ def test_commands_run_in_the_release_and_not_in_the_slot(release: Path) -> None:
     assert start(release, "run", "pwd -L").stdout == f"{release.resolve()}\n"
 
 
-def test_without_a_word_it_becomes_the_server(release: Path) -> None:
-    """The backlog is the host's limit where more was asked for."""
-    limit = Path("/proc/sys/net/core/somaxconn").read_text().strip()
-    expected = [str(release.resolve()), "--listen", limit, "--ini", "uwsgi.ini"]
-    assert start(release).stdout.splitlines() == expected
+SERVERS = {
+    "uwsgi": ("uwsgi", ["--ini", "uwsgi.ini"], {"HOSTED_SOCKET": "fd://3"}),
+    "gunicorn": ("gunicorn", [], {"LISTEN_FDS": "1"}),
+}
 
 
-def test_the_backlog_that_was_asked_for(release: Path) -> None:
-    serve = release / ".hosted/serve"
-    serve.write_text(render("uwsgi", "serve.j2", uwsgi_listen=1))
-    assert start(release).stdout.splitlines()[1:3] == ["--listen", "1"]
+@pytest.mark.parametrize(("program", "words", "told"), SERVERS.values(), ids=SERVERS)
+@pytest.mark.parametrize("slot", ["live", "standby"])
+def test_without_a_word_it_becomes_the_server(
+    program: str, words: list[str], told: dict[str, str], slot: str, release: Path, tmp_path: Path
+) -> None:
+    """In the same process, in the release, with the slot's socket as descriptor 3 and nothing else but 4."""
+    root = release.parents[1]
+    (release / ".hosted/serve").write_text(render(program, "serve.j2"))
+    server = root / f"venvs/v/bin/{program}"
+    look = "import os, socket, sys; s = socket.socket(fileno=3); names = sorted(map(int, os.listdir('/proc/self/fd')))"
+    look += "; print([os.getpid(), sys.argv[1:], os.getcwd(), s.getsockname(), names, dict(os.environ)])"
+    server.write_text(f'#!/bin/sh\nexec "{sys.executable}" -ISc "{look}" "$@"\n')
+    server.chmod(0o700)
+    holder = [sys.executable, "-IS", str(root / "listen.py"), "hold", str(root / "run")]
+    command = [str(release.with_name(slot) / ".hosted/start")]
+    with process(holder, tmp_path / "log"):
+        child = subprocess.Popen(command, cwd="/", env={"PATH": os.environ["PATH"]}, stdout=subprocess.PIPE, text=True)
+        output, _ = child.communicate(timeout=20)
+    pid, arguments, folder, socket, descriptors, environment = ast.literal_eval(output)
+    assert pid == child.pid
+    assert (arguments, folder, socket) == (words, str(release.resolve()), str(root / f"run/{slot}.sock"))
+    assert descriptors[:5] == [0, 1, 2, 3, 4]
+    assert len(descriptors) == 6, "one more is the folder that is looked at"
+    assert {**environment, **told, "HOSTED_SLOT": slot} == environment
+    if program == "gunicorn":
+        assert environment["LISTEN_PID"] == str(pid)
 
 
 def test_claim_makes_live_the_address_of_the_front(release: Path) -> None:
@@ -507,7 +617,9 @@ def test_nothing_starts_without_its_settings_or_its_venv(missing: str, release: 
     assert start(release, "run", "echo started").stdout == ""
 
 
-@pytest.mark.parametrize(("role", "template"), [("flask_app", "start.j2"), ("uwsgi", "serve.j2")])
+@pytest.mark.parametrize(
+    ("role", "template"), [("flask_app", "start.j2"), ("uwsgi", "serve.j2"), ("gunicorn", "serve.j2")]
+)
 def test_scripts_are_posix_shell(role: str, template: str, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(render(role, template))

@@ -87,8 +87,18 @@ def test_without_uv_the_packages_are_pips_business(tmp_path: Path, monkeypatch: 
     venv.build()
     python = str(venv.path / "bin/python")
     assert calls[0][1:] == ["-m", "venv", str(venv.path)]
-    assert [call[:4] for call in calls[1:]] == [[python, "-m", "pip", "install"]] * 2
-    assert [Path(call[-1]).name for call in calls[1:]] == ["requirements-0.txt", "requirements-1.txt"]
+    assert [call[:4] for call in calls[1:3]] == [[python, "-m", "pip", "install"]] * 2
+    assert [Path(call[-1]).name for call in calls[1:3]] == ["requirements-0.txt", "requirements-1.txt"]
+
+
+def test_the_packages_are_on_the_disk_before_the_seal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut must not leave a seal without what it vouches for."""
+    venv = Venv(tmp_path, ["a\n"], sys.executable)
+    calls: list[tuple[list[str], bool]] = []
+    monkeypatch.setattr(venvs, "call", lambda command: calls.append((command, venv.sealed.exists())))
+    venv.build()
+    assert calls[-1] == (["sync", "--file-system", str(venv.path)], False)
+    assert venv.sealed.exists()
 
 
 @pytest.mark.parametrize("python", ["python9.9", "/nowhere/python3", ""])
