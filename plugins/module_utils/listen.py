@@ -120,8 +120,8 @@ def hold(folder: str) -> None:
                     if word in slots:
                         slots[word].give(client)
                         continue
-                except OSError:
-                    pass  # It went away in the middle of asking.
+                except (OSError, UnicodeDecodeError):
+                    pass  # It went away in the middle of asking, or asked for nothing that is a word.
                 selector.unregister(client)
                 client.close()
                 for slot in slots.values():
