@@ -71,6 +71,8 @@ class Switch:
         if not self.home.standby_ini.exists():
             return
         if current.is_symlink() and os.readlink(current) == "standby.sock":
+            if self.programs.ended(self.programs.app):
+                self.programs.stop(self.programs.app)  # Between two tries of its own it would not start at once.
             try:
                 self.start("live", self.home.live() or "")
             except Refused as error:
