@@ -65,7 +65,8 @@ def server(host) -> str:
 def test_commands_are_marked() -> None:
     """No command hides from this test: a block of a console says where it is run, but for the tests' own."""
     unmarked = [text for kind, _, language, text in BLOCKS if language == "console" and kind is None]
-    assert [line.split("#")[0].strip() for line in "".join(unmarked).splitlines()] == ["$ bin/test fast", "$ bin/test"]
+    own = ["$ bin/test fast", "$ bin/test", "$ tests/powercut"]
+    assert [line.split("#")[0].strip() for line in "".join(unmarked).splitlines()] == own
     assert {name for name, _ in COMMANDS} == {"here", "server", "account"}
 
 
