@@ -252,7 +252,7 @@ def complete(
     :returns: the completed rows, and a message for each thing that is wrong.
     """
     problems = Problems(where)
-    options = spec()
+    options, builtin = spec(), builtin_defaults()
     if platform not in PLATFORMS:
         problems.where = "inventory/group_vars"
         problems.add("hosting_platform", platform or None, "one of " + ", ".join(PLATFORMS))
@@ -273,8 +273,8 @@ def complete(
         check_types(row, options, at, problems)
         if len(problems.found) > before:
             continue
-        app = {**builtin_defaults(), **defaults, **row}
-        app["health"] = {**builtin_defaults()["health"], **app["health"]}
+        app = {**builtin, **defaults, **row}
+        app["health"] = {**builtin["health"], **app["health"]}
         app["account_named"] = "account" in app
         app.setdefault("account", app["name"])
         check_values(app, at, problems)
