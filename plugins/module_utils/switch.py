@@ -180,6 +180,7 @@ class Switch:
         if not backlog(str(self.home.run / "standby.sock")):
             return
         live = self.home.live()
+        self.programs.stop(self.programs.standby)  # Its master may still start one worker after the other.
         point(self.home.slots / "standby", f"../releases/{live}")
         self.start("standby", live or "")
         self.drain("standby")
