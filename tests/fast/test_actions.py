@@ -1,0 +1,202 @@
+"""The actions of the control node, with the host's answers made up: what is sent, and what is made of the answers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.play_context import PlayContext
+from ansible.playbook.task import Task
+from ansible.template import Templar
+from ansible_collections.hosted.flask.plugins.action import preflight, release
+from support import completed
+
+CONNECTION = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
+DESCRIPTION = {"folder": "", "commit": "", "supervisor_socket": "/s", "front": "127.0.0.1:80"}
+
+
+def app(name: str = "shop", **row: Any) -> dict[str, Any]:
+    """Return an app as the preflight action returns it."""
+    texts = {"requirements_text": "flask\n", "server_requirements_text": "pyuwsgi\n"}
+    return completed(name, **DESCRIPTION | texts | row)
+
+
+class Host:
+    """Takes the place of the release module on a host: keeps its calls and answers them one after the other."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        """Answer the first call with the first of ``answers`` and so on."""
+        self.answers = list(answers)
+        self.calls: list[dict[str, Any]] = []
+
+    def run(self, **arguments: Any) -> dict[str, Any]:
+        """Run the action with these arguments."""
+        task = Task()
+        task.args = arguments
+        loader = DataLoader()
+        action = release.ActionModule(task, CONNECTION, PlayContext(), loader, Templar(loader=loader), None)
+        action._execute_module = self.answer
+        return action.run(task_vars={"inventory_hostname": "web1"})
+
+    def answer(self, name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Stand in for ActionBase._execute_module."""
+        assert name == "hosted.flask.release"
+        self.calls.append(module_args)
+        return {"invocation": {"module_args": "not shown"}, **self.answers.pop(0)}
+
+
+def contents(call: dict[str, Any]) -> dict[str, bytes]:
+    """Return the file contents inside a call by their sha256."""
+    if "payload" not in call:
+        return {}
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(call["payload"]))) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+
+
+# --- verbs other than deploy
+
+
+@pytest.mark.parametrize("verb", ["rollback", "restart", "status"])
+def test_other_verbs_tell_the_host_where_the_apps_are_and_no_more(verb: str) -> None:
+    """Apps that are to be absent are left alone, and nothing of the source or of the settings is sent."""
+    host = Host({"changed": verb != "status", "apps": {"shop": {"changed": True}}})
+    apps = [app(environment={"MESSAGE": "Hello"}), app("gone", state="absent")]
+    result = host.run(verb=verb, apps=apps, release="0123456789ab", wait=7)
+    [call] = host.calls
+    assert (call["verb"], call["release"], call["wait"]) == (verb, "0123456789ab", 7)
+    assert "@" in call["who"]
+    [sent] = call["apps"]
+    assert sent == {key: apps[0][key] for key in release.PLACE_KEYS}
+    assert not {"environment", "secrets", "manifest", "requirements_text"} & sent.keys()
+    assert set(call) == {"verb", "release", "wait", "who", "apps"}
+    assert "invocation" not in result
+    assert ("rows" in result) == (verb == "status")
+
+
+def test_status_has_a_row_for_each_app_that_names_the_host() -> None:
+    told = {"shop": {"changed": False, "status": {"app": "shop", "health": "ok"}}, "blog": {"failed": True, "msg": "x"}}
+    result = Host({"changed": False, "apps": told}).run(verb="status", apps=[app(), app("blog")])
+    assert result["rows"] == [{"host": "web1", "app": "shop", "health": "ok"}]
+
+
+def test_status_of_a_host_that_does_not_answer_has_no_row() -> None:
+    assert Host({"failed": True, "msg": "boom"}).run(verb="status", apps=[app()])["rows"] == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"verb": "dance"}, {"verb": "status", "wiat": 3}, {"verb": "rollback", "wait": "x"}]
+)
+def test_an_argument_that_nobody_knows_is_refused(arguments: dict[str, Any]) -> None:
+    host = Host()
+    with pytest.raises(AnsibleActionFail):
+        host.run(apps=[app()], **arguments)
+    assert host.calls == []
+
+
+# --- deploy
+
+
+def source(folder: Path, size: int) -> list[str]:
+    """Write a source with one file of ``size`` bytes; return the sha256 of each file, the large one last."""
+    (folder / "wsgi.py").write_text("app = 1\n")
+    (folder / "tool").write_text("#" * size)
+    return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("wsgi.py", "tool")]
+
+
+def deploy(host: Host, folder: Path, **row: Any) -> dict[str, Any]:
+    """Deploy a source folder as the role does."""
+    rows = [{"name": "shop", "secrets": {"TOKEN": "dear"}}]
+    given = {"files": {"shop": {"uwsgi.ini": "x"}}, "programs": {"shop": {"app": "a", "standby": "b"}}, "rows": rows}
+    return host.run(apps=[app(folder=str(folder), **row)], **given)
+
+
+def test_a_small_source_travels_with_the_first_call(tmp_path: Path) -> None:
+    digests = source(tmp_path, 100)
+    host = Host({"changed": True, "apps": {"shop": {"changed": True}}})
+    deploy(host, tmp_path)
+    [call] = host.calls
+    assert contents(call).keys() == set(digests)
+    assert call["secrets"] == {"shop": {"TOKEN": "dear"}}
+    assert "dear" not in str(call["apps"])
+
+
+def test_of_a_large_source_only_what_the_host_lacks_travels(tmp_path: Path) -> None:
+    small, large = source(tmp_path, release.INLINE)
+    (tmp_path / "tool").chmod(0o755)
+    host = Host(
+        {"changed": True, "apps": {"shop": {"changed": True, "missing": [large]}}},
+        {"changed": True, "apps": {"shop": {"changed": True, "release": "x"}}},
+    )
+    result = deploy(host, tmp_path)
+    first, second = host.calls
+    assert contents(first) == {}
+    assert contents(second).keys() == {large}
+    assert {**second, "payload": ""} == {**first, "payload": ""}
+    assert dict((path, mode) for path, mode, _ in first["apps"][0]["manifest"])["tool"] == 0o500
+    assert result["apps"]["shop"] == {"changed": True, "release": "x"}
+    assert small != large
+
+
+def test_a_host_that_has_all_is_asked_once(tmp_path: Path) -> None:
+    source(tmp_path, release.INLINE)
+    host = Host({"changed": False, "apps": {"shop": {"changed": False}}})
+    assert not deploy(host, tmp_path)["changed"]
+    assert len(host.calls) == 1
+
+
+def test_a_host_that_refuses_is_not_asked_again(tmp_path: Path) -> None:
+    """One app is refused, another lacks contents: nothing more is sent."""
+    _, large = source(tmp_path, release.INLINE)
+    host = Host({"failed": True, "msg": "no", "apps": {"shop": {"changed": True, "missing": [large]}}})
+    assert deploy(host, tmp_path)["failed"]
+    assert len(host.calls) == 1
+
+
+# --- requirements that the app's server makes
+
+
+@pytest.fixture(autouse=True)
+def _without_uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Have no uv, which would ask a package index."""
+    monkeypatch.setattr(preflight.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(preflight.shutil, "which", lambda name: None)
+
+
+CLASSES = {
+    "gevent_without_it": ("gunicorn", "gevent", "flask\n", "a file that lists gevent"),
+    "tornado_without_it": ("gunicorn", "tornado", "gevent\n", "a file that lists tornado"),
+    "gevent": ("gunicorn", "gevent", "flask\nGevent==25.1 # fast\n", ""),
+    "gevent_in_a_nested_file": ("gunicorn", "gevent", "-r more.txt\n", ""),
+    "gthread": ("gunicorn", "gthread", "flask\n", ""),
+    "uwsgi_has_no_such_option": ("uwsgi", "gevent", "flask\n", ""),
+}
+
+
+@pytest.mark.parametrize(("server", "worker", "text", "allowed"), CLASSES.values(), ids=CLASSES)
+def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, allowed: str, tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(text)
+    (tmp_path / "more.txt").write_text("gevent\n")
+    row = app(server=server, server_options={"worker_class": worker}, folder=str(tmp_path))
+    found = preflight.check_requirements([row], tmp_path, {"python": {}}, "apps.yml")
+    if not allowed:
+        assert found == []
+        assert row["requirements_text"].endswith(text.replace("-r more.txt", "gevent"))
+        assert row["server_requirements_text"].startswith(("gunicorn==", "pyuwsgi==", "uwsgi=="))
+        return
+    [message] = found
+    assert message.startswith("flask_apps (shop).requirements: 'requirements.txt' is refused. Allowed: ")
+    assert allowed in message
+    assert message.endswith("Fix it in apps.yml.")
+
+
+def test_an_absent_app_needs_nothing(tmp_path: Path) -> None:
+    row = app(server="gunicorn", state="absent", server_options={"worker_class": "gevent"}, folder=str(tmp_path))
+    assert preflight.check_requirements([row], tmp_path, {"python": {}}, "apps.yml") == []
