@@ -76,6 +76,7 @@ def test_every_template_is_tried_here() -> None:
         "start.j2",
         "gunicorn.conf.py.j2",
         "serve.j2",
+        "nginx.conf.j2",
         "site.conf.j2",
         "uwsgi.conf.j2",
         "programs.ini.j2",
@@ -160,6 +161,21 @@ def test_plain_http_is_on_port_80_unless_said_otherwise() -> None:
     text = render("nginx", "site.conf.j2", nginx_apps=[completed()], item="_")
     assert "listen 80 default_server;" in text
     assert "listen [::]:80 default_server;" in text
+
+
+@pytest.mark.parametrize("connections", [64, 100_000])
+def test_nginx_reads_the_configuration_of_the_host(connections: int, tmp_path: Path) -> None:
+    """Each of its connections has a descriptor for the visitor and one for the app."""
+    text = render("nginx", "nginx.conf.j2", nginx_worker_connections=connections)
+    assert f"worker_rlimit_nofile {connections * 2};" in text
+    (tmp_path / "mime.types").write_text("types { text/css css; }\n")
+    text = text.replace("user www-data;", "").replace("/run/nginx.pid", f"{tmp_path}/nginx.pid")
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(text.replace("/etc/nginx/", f"{tmp_path}/").replace("/var/log/nginx/", f"{tmp_path}/"))
+    run = subprocess.run([tool("nginx"), "-t", "-q", "-c", str(conf)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    lines = [line for line in run.stderr.splitlines() if "error log file" not in line]
+    assert lines == []
 
 
 # --- uWSGI
