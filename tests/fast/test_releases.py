@@ -6,13 +6,17 @@ Each story below is an app of its own. Most of a deploy's seconds are spent on w
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import http.client
 import json
 import os
+import re
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -53,6 +57,12 @@ PLAIN = """\
 def app(environ, respond):
     respond("200 OK", [("Content-Type", "text/plain")])
     return [b"VERSION of " + environ["PATH_INFO"].encode()]
+"""
+# Tells where it is mounted.
+MOUNTED = """\
+def app(environ, respond):
+    respond("200 OK", [("Content-Type", "text/plain")])
+    return [f"{environ['SCRIPT_NAME']} + {environ['PATH_INFO']}".encode()]
 """
 NASTY = 'it\'s "quoted" $HOME `id` 100%\n second line\\ ☕ '
 
@@ -170,6 +180,10 @@ class Site:
         finally:
             connection.close()
 
+    def pid(self) -> int:
+        """Return the process of the app's own program."""
+        return self.at().programs.info(self.name)["pid"]  # type: ignore[index]
+
     def states(self) -> dict[str, str]:
         """Return the states of this app's programs, by the part of their names that follows the app's."""
         return {
@@ -198,10 +212,51 @@ class Site:
         assert [path for path in self.root.rglob("*.partial")] == []
 
 
+@contextlib.contextmanager
+def visited(site: Site, every: float = 0.02) -> Iterator[list[str]]:
+    """Let a visitor ask without a pause; one that is not answered with 200 fails the story.
+
+    :param every: seconds between two of its requests.
+    :returns: the releases that answered, in the order in which they began to.
+    """
+    seen: list[str] = []
+    lost: list[str] = []
+    end = threading.Event()
+
+    def visit() -> None:
+        while not end.wait(every):
+            begin = time.monotonic()
+            try:
+                status, release, _ = site.get("/status")
+            except OSError as error:
+                status, release = 0, f"{type(error).__name__}: {error}"
+            if status != 200:
+                lost.append(f"{status} {release} after {time.monotonic() - begin:.3f} s")
+            elif seen[-1:] != [release]:
+                seen.append(release)
+
+    thread = threading.Thread(target=visit)
+    thread.start()
+    try:
+        until("a visitor was answered", lambda: seen or lost)
+        yield seen
+    finally:
+        end.set()
+        thread.join(30)
+    assert lost == []
+
+
 FIRST: dict[str, Any] = {"environment": {"MESSAGE": NASTY}, "secrets": {"TOKEN": NASTY}}
 STORIES: dict[str, Callable[[Site], None]] = {}
 # The others are asked at the address that the front of a server knows, which saves a program and its start.
-WITH_ROUTER = {"first_release", "redeploy_and_back", "kept_releases"}
+WITH_ROUTER = {
+    "first_release",
+    "redeploy_and_back",
+    "kept_releases",
+    "rolled_back",
+    "rolled_back_no_further",
+    "told_status",
+}
 
 
 def story(function: Callable[[Site], None]) -> Callable[[Site], None]:
@@ -450,6 +505,22 @@ def killed(site: Site, step: str, serves: str) -> None:
         def stays(self, slot: str) -> None:
             self.perhaps("stays")
 
+        def run_hook(self, key: str) -> str:
+            self.perhaps(key)
+            return super().run_hook(key)
+
+        def settle(self) -> None:
+            self.perhaps("settle")
+            super().settle()
+
+        def leave_standby(self) -> None:
+            self.perhaps("leave_standby")
+            super().leave_standby()
+
+        def retire(self) -> None:
+            self.perhaps("retire")
+            super().retire()
+
         def perhaps(self, here: str) -> None:
             if here == step:
                 raise Killed
@@ -468,6 +539,30 @@ def killed(site: Site, step: str, serves: str) -> None:
 def killed_before_the_standby_started(site: Site) -> None:
     """Visitors are where they were."""
     killed(site, "standby", "old")
+
+
+@story
+def killed_in_a_hook(site: Site) -> None:
+    """Visitors are where they were."""
+    killed(site, "before_switch", "old")
+
+
+@story
+def killed_before_live_was_stopped(site: Site) -> None:
+    """Visitors are on the new release, and both programs run."""
+    killed(site, "settle", "new")
+
+
+@story
+def killed_when_live_was_started(site: Site) -> None:
+    """Visitors are on the new release, which both programs run."""
+    killed(site, "leave_standby", "new")
+
+
+@story
+def killed_before_the_standby_was_stopped(site: Site) -> None:
+    """Visitors are on the new release, and the next deploy takes the standby away."""
+    killed(site, "retire", "new")
 
 
 @story
@@ -510,6 +605,370 @@ def stopped_program(site: Site) -> None:
     site.at().programs.stop(site.name)
     assert site.deploy()["changed"]
     site.assert_at_rest(release)
+
+
+# --- nobody waits in vain
+
+
+@story
+def restarted(site: Site) -> None:
+    """The same release in another process, and its services too; visitors do not notice."""
+    site.write(PLAIN)
+    site.place = {key: site.prepare().home.app[key] for key in PLACE_KEYS}
+    with pytest.raises(Refused, match="never deployed here"):
+        releases.restart(site.at(), False)
+    row = {"services": [{"name": "mail", "command": "exec sleep 600"}]}
+    release = site.deploy(**row)["id"]
+    before, pid, mail = tree(site.root), site.pid(), site.at().programs.info(f"{site.name}-mail")
+    result = releases.restart(site.at(), True)
+    actions = [f"restart {site.name}", f"restart {site.name}-mail"]
+    assert (result["changed"], result["actions"], result["release"]) == (True, actions, release)
+    assert (tree(site.root), site.pid()) == (before, pid)
+    with visited(site) as seen:
+        result = releases.restart(site.at(), False)
+    assert (result["changed"], result["actions"], result["release"]) == (True, actions, release)
+    assert seen == [release]
+    site.assert_at_rest(release)
+    assert site.pid() != pid
+    assert site.at().programs.info(f"{site.name}-mail")["pid"] != mail["pid"]
+    assert [(entry["action"], entry["result"]) for entry in site.history()] == [("deploy", "live"), ("restart", "live")]
+
+
+@story
+def restarted_by_hand(site: Site) -> None:
+    """As supervisorctl does it, or by a HUP: who comes meanwhile waits."""
+    site.write(PLAIN)
+    release = site.deploy()["id"]
+    programs = site.at().programs
+    with visited(site) as seen:
+        pid = site.pid()
+        programs.stop(site.name)
+        programs.start(site.name)
+        until("it runs again", lambda: site.pid() not in (0, pid))
+        until("it serves again", lambda: site.at().serves("live"))
+        pid = site.pid()
+        programs.api.signalProcess(site.name, "HUP")
+        until("it runs again", lambda: site.pid() not in (0, pid))
+        until("it serves again", lambda: site.at().serves("live"))
+    assert seen == [release]
+    site.assert_at_rest(release)
+
+
+SOON = """\
+import os, signal, sys, threading, time
+{plain}
+served, timers = app, []
+
+
+def give_up():
+    print("I give up", file=sys.stderr, flush=True)
+    {end}
+
+
+def app(environ, respond):
+    if not timers:
+        timers.append(threading.Timer(1.5, give_up))
+        timers[0].start()
+    return served(environ, respond)
+"""
+
+
+def ends_soon(site: Site, end: str) -> None:
+    """Deploy a release that is healthy at first and ends by itself: nobody loses a request over it."""
+    site.write(PLAIN)
+    old = site.deploy()["id"]
+    with visited(site, 0.05) as seen:
+        message = refused(site, SOON.format(plain=PLAIN, end=end), "it was healthy, and ended within 3 s")
+    assert "I give up" in message
+    assert len(seen) == 3, "the old release, the new one, and the old one again"
+    assert (seen[0], seen[2]) == (old, old)
+    assert site.states().keys() == {"", "-socket"}
+
+
+@story
+def worker_that_ends_soon(site: Site) -> None:
+    """Its master starts one after the other."""
+    ends_soon(site, "os._exit(3)")
+
+
+@story
+def program_that_ends_soon(site: Site) -> None:
+    """Who waits at its socket is answered by the release before."""
+    ends_soon(site, "os.kill(os.getppid(), signal.SIGKILL)")
+
+
+REFUSES_TO_BE_LIVE = f"""\
+import os
+from pathlib import Path
+
+if os.environ["HOSTED_SLOT"] == "live" and Path("instance/broken").exists():
+    raise RuntimeError("not twice")
+{PLAIN}"""
+
+
+@story
+def release_that_does_not_start_twice(site: Site) -> None:
+    """It was shown as the standby; visitors go back to the one before, and lose nothing on either way."""
+    site.write(PLAIN)
+    old = site.deploy()["id"]
+    (site.root / "data/broken").touch()
+    with visited(site) as seen:
+        message = refused(site, REFUSES_TO_BE_LIVE, "It was healthy on the standby, but not as the live program")
+    assert "RuntimeError: not twice" in message
+    assert len(seen) == 3
+    assert (seen[0], seen[2]) == (old, old)
+
+
+@story
+def neither_release_starts_again(site: Site) -> None:
+    """The new one goes on serving as the standby, until what hinders both is out of the way."""
+    site.write(REFUSES_TO_BE_LIVE)
+    old = site.deploy()["id"]
+    with visited(site) as seen:
+        with pytest.raises(Refused, match=f"goes on serving as {site.name}-standby") as error:
+            site.deploy(environment={"N": 2}, before_switch="touch instance/broken")
+        new = re.search("release (\\w+) is refused", str(error.value))[1]
+        assert old in str(error.value)
+        assert site.get("/status")[:2] == (200, new)
+        with pytest.raises(Refused, match="goes on serving"):
+            site.deploy(environment={"N": 3})
+        (site.root / "data/broken").unlink()
+        third = site.deploy(environment={"N": 3})["id"]
+    assert (seen[0], seen[1], seen[-1]) == (old, new, third)
+    site.assert_at_rest(third)
+
+
+# --- hooks
+
+
+HOOK = 'printf "%s\\n" "$HOSTED_RELEASE" "$MESSAGE" "$SECRET_KEY" "$PWD" > instance/hook; echo why >&2; exit 4'
+
+
+@story
+def hooks(site: Site) -> None:
+    """They run in the release; the first can still stop it, the second comes too late for that."""
+    site.write(PLAIN)
+    with pytest.raises(Refused, match="before_switch"):
+        site.deploy(before_switch="exit 1")
+    assert site.states() == {}
+    assert not (site.root / "slots/live").is_symlink()
+    site.deploy()
+    (site.root / "data/hook").unlink(missing_ok=True)
+    with visited(site) as seen:
+        message = refused(site, PLAIN + "# 2\n", "before_switch", before_switch=HOOK, environment={"MESSAGE": "x  y"})
+    assert "ended with 4:\nwhy" in message
+    release, text, key, folder = (site.root / "data/hook").read_text().splitlines()
+    assert release not in seen
+    assert (text, len(key), folder) == ("x  y", 64, str(site.root / "releases" / release))
+    with visited(site):
+        result = site.deploy(after_switch=HOOK.replace("hook", "after"), environment={"MESSAGE": "after"})
+    [warning] = result["warnings"]
+    assert f"release {result['id']} is live, but after_switch: " in warning
+    assert "ended with 4:\nwhy" in warning
+    assert (site.root / "data/after").read_text().splitlines()[:2] == [result["id"], "after"]
+    site.assert_at_rest(result["id"])
+    assert site.history()[-1]["result"] == "live"
+
+
+# --- back
+
+
+@story
+def rolled_back(site: Site) -> None:
+    """To the last good release; the one that is left is not one, so that the next goes further back."""
+    site.write(PLAIN)
+    row = {"keep_releases": 5}
+    ids = [site.deploy(environment={"N": number}, **row)["id"] for number in range(3)]
+    before = tree(site.root)
+    result = releases.rollback(site.at(), "", True)
+    assert (result["changed"], result["release"]) == (True, ids[1])
+    assert result["actions"] == [f"release {ids[2]} -> {ids[1]}"]
+    assert tree(site.root) == before
+    with visited(site) as seen:
+        assert releases.rollback(site.at(), "", False)["release"] == ids[1]
+        site.assert_at_rest(ids[1])
+        assert releases.rollback(site.at(), "", False)["release"] == ids[0]
+    assert seen == ids[::-1]
+    site.assert_at_rest(ids[0])
+    entries = [(entry["action"], entry["release"], entry["result"], entry["left"]) for entry in site.history()[3:]]
+    assert entries == [("rollback", ids[1], "live", ids[2]), ("rollback", ids[0], "live", ids[1])]
+    with pytest.raises(Refused, match="no earlier good release is kept"):
+        releases.rollback(site.at(), "", False)
+    result = releases.rollback(site.at(), ids[0], False)
+    assert (result["changed"], result["actions"]) == (False, [])
+    assert releases.rollback(site.at(), ids[2], False)["changed"]
+    site.assert_at_rest(ids[2])
+    result = site.deploy(environment={"N": 2}, **row)
+    assert not result["changed"], "it is all that the description asks for"
+
+
+@story
+def rolled_back_no_further(site: Site) -> None:
+    """Only to what is there, was good and answers where the front knows it."""
+    site.write(PLAIN)
+    first = site.deploy()["id"]
+    with pytest.raises(Refused, match="no earlier good release is kept"):
+        releases.rollback(site.at(), "", False)
+    with pytest.raises(Refused, match="'0123456789ab' is not kept. Allowed: none"):
+        releases.rollback(site.at(), "0123456789ab", False)
+    second = site.deploy(environment={"N": 2})["id"]
+    refused(site, "raise RuntimeError('boom')\n", "the program ended")
+    site.write(PLAIN)
+    third = site.deploy(environment={"N": 3})["id"]
+    with pytest.raises(Refused, match=f"'{first}' is not kept. Allowed: {second}"):
+        releases.rollback(site.at(), first, False)
+    moved = site.deploy(environment={"N": 3}, mount="/moved", health={"path": "/"})["id"]
+    for wanted in ("", third):
+        with pytest.raises(Refused, match=f"release {third} answered at mount /, .* the front knows mount /moved"):
+            releases.rollback(site.at(), wanted, False)
+    assert site.live() == moved
+    assert site.get("/moved/x") == (200, moved, "VERSION of /x")
+
+
+@story
+def rolled_back_to_what_does_not_start(site: Site) -> None:
+    """It is refused like a deploy, and stays on the host."""
+    site.write("import os\nassert not os.path.exists('instance/broken')\n" + PLAIN)
+    old = site.deploy()["id"]
+    site.write(PLAIN)
+    new = site.deploy()["id"]
+    (site.root / "data/broken").touch()
+    with visited(site) as seen, pytest.raises(Refused, match=f"release {old} is refused: the program ended"):
+        releases.rollback(site.at(), "", False)
+    assert seen == [new]
+    site.assert_at_rest(new)
+    assert [(entry["action"], entry["result"]) for entry in site.history()][-1] == ("rollback", "refused")
+    assert site.at().sealed(old)
+
+
+@story
+def told_status(site: Site) -> None:
+    """All that people ask for, before and after the first release."""
+    site.write(PLAIN)
+    site.place = {key: site.prepare().home.app[key] for key in PLACE_KEYS}
+    before = releases.status(site.at())["status"]
+    assert (before["app"], before["release"], before["health"]) == (site.name, None, "not deployed")
+    assert (before["programs"], before["processes"], before["history"]) == ({}, 0, [])
+    assert not site.root.exists()
+    ids = [site.deploy(environment={"N": number}, processes=2)["id"] for number in range(2)]
+    tree_before = tree(site.root)
+    result = releases.status(site.at())
+    assert tree(site.root) == tree_before
+    assert not result["changed"]
+    status = result["status"]
+    [first, second] = site.history()
+    assert status.pop("memory") > 10_000_000
+    assert status.pop("processes") >= 5, "a master and two workers, the router, the holder"
+    assert status.pop("programs").keys() == {site.name, f"{site.name}-http", f"{site.name}-socket"}
+    assert status == {
+        "app": site.name,
+        "release": ids[1],
+        "since": second["time"],
+        "by": "tester@here",
+        "commit": "",
+        "health": "ok",
+        "front": "ok",
+        "history": [second, first],
+    }
+
+
+# --- gunicorn
+
+
+@story
+def gunicorn_below_a_path(site: Site) -> None:
+    """It says which release answers, and is nowhere else."""
+    site.write(MOUNTED)
+    row = {"server": "gunicorn", "mount": "/your/path", "threads": 2}
+    release = site.deploy(**row)["id"]
+    assert site.live() == release
+    assert site.get("/your/path/a/b") == (200, release, "/your/path + /a/b")
+    assert site.get("/your/path") == (200, release, "/your/path + ")
+    assert site.get("/your/pathology")[:2] == (404, release)
+    assert site.get("/")[:2] == (404, release)
+    assert os.path.samefile(site.root / "slots/current", site.root / "slots/live")
+
+
+@story
+def gunicorn_redeployed(site: Site) -> None:
+    """As with uWSGI: nobody loses a request, and what is broken is refused."""
+    site.write(PLAIN)
+    row = {"server": "gunicorn", "threads": 2}
+    first = site.deploy(**row)["id"]
+    site.assert_at_rest(first)
+    with visited(site) as seen:
+        second = site.deploy(**row, environment={"N": 2})["id"]
+        site.assert_at_rest(second)
+        message = refused(site, "raise RuntimeError('boom at import')\n", "the program ended", **row)
+        pid = site.pid()
+        site.at().programs.stop(site.name)
+        site.at().programs.start(site.name)
+        until("it serves again", lambda: site.at().serves("live"))
+        assert site.pid() != pid
+    assert "RuntimeError: boom at import" in message
+    assert seen == [first, second]
+
+
+@story
+def from_uwsgi_to_gunicorn_and_back(site: Site) -> None:
+    """The server is a matter of the release."""
+    site.write(PLAIN)
+    first = site.deploy()["id"]
+
+    def current() -> str:
+        return os.path.basename(os.readlink(site.root / "slots/current"))
+
+    assert current() == first
+    with visited(site) as seen:
+        second = site.deploy(server="gunicorn", threads=2)["id"]
+        site.assert_at_rest(second)
+        assert current() == second
+        assert site.deploy()["id"] == first
+        site.assert_at_rest(first)
+        assert current() == first
+    assert seen == [first, second, first]
+
+
+# --- side by side
+
+
+@story
+def waited_for(site: Site) -> None:
+    """Who says how long waits for another deploy, and goes on when that ends."""
+    site.write(PLAIN)
+    plan = site.prepare()
+    with ThreadPoolExecutor(1) as pool, plan.home.lock():
+        with (
+            pytest.raises(Refused, match=r"under way: tester@here since .* \(waited 1 s\)"),
+            site.at(plan.home.app, 1).lock(),
+        ):
+            pass
+        plan.home = site.at(plan.home.app, 60)
+        begun = threading.Event()
+        future = pool.submit(lambda: (begun.set(), plan.run()))
+        assert begun.wait(10)
+        begin = time.monotonic()
+        until("it had time to go wrong", lambda: future.done() or time.monotonic() - begin > 0.5)
+        assert not future.done()
+        assert not (site.root / "releases").exists()
+    assert future.result()[1]["changed"]
+
+
+@story
+def mode_alone_changed(site: Site) -> None:
+    """Contents that the host has with another mode are asked for once more: sealed files share their modes."""
+    site.write(PLAIN, **{"tool": "#!/bin/sh\n" + "#" * (1 << 20)})
+    first = site.deploy()["id"]
+    (site.source / "tool").chmod(0o755)
+    plan = site.prepare()
+    sent, plan.blobs = plan.blobs, {}
+    [digest] = [digest for path, _, digest in plan.home.app["manifest"] if path == "tool"]
+    assert plan.run()["missing"] == [digest]
+    plan.blobs = {digest: sent[digest]}
+    assert plan.run()["changed"]
+    site.assert_at_rest(plan.release)
+    for release, mode in ((first, 0o400), (plan.release, 0o500)):
+        assert (site.root / f"releases/{release}/tool").stat().st_mode & 0o777 == mode
 
 
 @story
@@ -594,6 +1053,54 @@ def test_a_home_without_supervisord_is_told(plain: Site, alone: pytest.MonkeyPat
     with pytest.raises(Refused, match=r"supervisord does not answer.*provision\.yml"):
         plain.prepare().home.programs.reload()
     assert 10 <= next(now) < 20
+
+
+def test_the_history_is_the_accounts_own_and_outlives_a_torn_line(plain: Site) -> None:
+    """A full disk or a power cut cuts the last line short: it is passed over, and the next one is whole."""
+    home = plain.prepare().home
+    home.root.mkdir(parents=True)
+    assert home.history() == []
+    for number in range(2):
+        home.remember("deploy", f"r{number}", time.monotonic(), "live", number=number)
+    file = home.root / "history.jsonl"
+    assert file.stat().st_mode & 0o777 == 0o600
+    with open(file, "a") as torn:
+        torn.write('{"action": "deploy", "rel')
+    assert [entry["release"] for entry in home.history()] == ["r0", "r1"]
+    home.remember("rollback", "r2", time.monotonic() - 1.5, "refused")
+    entries = home.history()
+    assert [entry["release"] for entry in entries] == ["r0", "r1", "r2"]
+    last = entries[-1]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", last.pop("time"))
+    assert 1.5 <= last.pop("seconds") < 10
+    assert last == {"who": "tester@here", "action": "rollback", "release": "r2", "commit": "", "result": "refused"}
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+GOOD = {
+    "none": ("", ""),
+    "latest_first": ("a live, b live", "b a"),
+    "refused": ("a live, b refused", "a"),
+    "again": ("a live, b live, a live", "a b"),
+    "left": ("a live, b live, a live-b", "a"),
+    "left_and_deployed_again": ("a live, b live, a live-b, b live", "b a"),
+    "back_twice": ("a live, b live, c live, b live-c, a live-b", "a"),
+    "a_rollback_that_was_refused": ("a live, b live, a refused", "b a"),
+    "pruned": ("gone live, a live", "a"),
+}
+
+
+@pytest.mark.parametrize(("history", "good"), GOOD.values(), ids=GOOD)
+def test_releases_to_go_back_to(history: str, good: str, plain: Site) -> None:
+    home = plain.prepare().home
+    for release in "abc":
+        (home.releases / release).mkdir(parents=True)
+        (home.releases / release / "release.json").touch()
+    for entry in filter(None, history.split(", ")):
+        release, _, result = entry.partition(" ")
+        result, _, left = result.partition("-")
+        home.remember("rollback" if left else "deploy", release, 0, result, **({"left": left} if left else {}))
+    assert home.good() == good.split()
 
 
 def test_the_id_is_made_of_all_that_a_release_is(plain: Site) -> None:
