@@ -11,8 +11,11 @@ from pathlib import Path
 TEXT_LIMIT = 65536  # bytes of a file that a diff still shows
 
 
-def write(path: Path, content: str | bytes, mode: int) -> None:
-    """Write a file whole or not at all, with its mode from the start, and bring it to the disk."""
+def write(path: Path, content: str | bytes, mode: int, name_too: bool = True) -> None:
+    """Write a file whole or not at all, with its mode from the start, and bring it to the disk.
+
+    :param name_too: its name as well; whoever writes many files into a folder does that once, by :func:`sync`.
+    """
     partial = path.with_name(f".{path.name}.partial")
     discard(partial)
     try:
@@ -22,6 +25,8 @@ def write(path: Path, content: str | bytes, mode: int) -> None:
             os.fsync(file.fileno())
         os.chmod(partial, mode)  # The umask had its say above.
         partial.rename(path)
+        if name_too:
+            sync(path.parent)
     except OSError:
         discard(partial)  # On a full disk every byte is wanted.
         raise

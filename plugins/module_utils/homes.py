@@ -78,7 +78,8 @@ class Home:
             raise Refused(
                 f"app {self.name}: release {release} was shipped by an older hosted.flask: deploy its source instead"
             )
-        return Home({**self.app, **description}, self.who, self.wait)
+        front = description["router"] or self.app["front"]
+        return Home({**self.app, **description, "front": front}, self.who, self.wait)
 
     # --- what answers
 

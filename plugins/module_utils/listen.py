@@ -12,6 +12,7 @@ While an app restarts its visitors wait in the socket's queue. An app that stays
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import socket
@@ -46,7 +47,8 @@ def bind(path: str, mode: int) -> socket.socket:
 def answers(path: str) -> bool:
     """Whether somebody accepts connections at ``path``."""
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
+        probe.setblocking(False)
+        return probe.connect_ex(path) in (0, errno.EAGAIN)  # EAGAIN: somebody does, and the queue is full.
 
 
 class Slot:
@@ -81,14 +83,15 @@ class Slot:
 
 def refuse(listener: socket.socket) -> None:
     """Answer all who wait at a socket with a 503."""
-    listener.settimeout(0)
+    listener.setblocking(False)
     with contextlib.suppress(BlockingIOError):
         while True:
             client, _ = listener.accept()
             with client, contextlib.suppress(OSError):
-                client.settimeout(0.1)
+                client.settimeout(0.02)
                 client.recv(1 << 16)  # What was sent and never read would reset the connection before its answer.
                 client.sendall(ANSWER)
+    listener.setblocking(True)  # An app that is handed the socket shares this too.
 
 
 def hold(folder: str) -> None:

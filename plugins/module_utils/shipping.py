@@ -148,21 +148,21 @@ class Shipment:
             if (digest, mode) in known:
                 os.link(known[digest, mode], target)
             else:
-                write(target, self.blobs[digest], mode & ~0o222)
+                write(target, self.blobs[digest], mode & ~0o222, name_too=False)
         for path, text in self.app["generated"].items():
             target = partial / path
             target.parent.mkdir(exist_ok=True)
             discard(target)
-            write(target, text, 0o500 if path.endswith("start") else 0o400)
+            write(target, text, 0o500 if path.endswith("start") else 0o400, name_too=False)
         variables = {**self.app["variables"], **self.app["secrets"]}
         settings = [f"{key}={shlex.quote(str(value))}\n" for key, value in sorted(variables.items())]
-        write(partial / ".hosted/env", "".join(settings), 0o400)
+        write(partial / ".hosted/env", "".join(settings), 0o400, name_too=False)
         (partial / ".hosted/venv").symlink_to(Path("../../../venvs") / venv.path.name)
         discard(partial / "instance")
         (partial / "instance").symlink_to("../../data")
         description: dict[str, Any] = {key: self.app[key] for key in DESCRIBED}
         description["secrets"] = sorted(self.app["secrets"])
-        write(partial / "release.json", json.dumps(description, indent=1) + "\n", 0o400)
+        write(partial / "release.json", json.dumps(description, indent=1) + "\n", 0o400, name_too=False)
 
     def seal(self, partial: Path) -> None:
         """Close the release to writing and give it its name, all of it on the disk before."""

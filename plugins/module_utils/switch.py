@@ -48,6 +48,7 @@ class Switch:
         :raises Refused: the release is not fit; visitors get what they got before.
         """
         self.recover()
+        self.shown = 0.0  # What was recovered is not the release to come.
         self.open_sockets()
         if self.home.live() is None or self.programs.state(self.programs.app) is None:
             self.first()
@@ -177,6 +178,7 @@ class Switch:
 
     def serve_the_rest(self) -> None:
         """Let the live release answer those who still wait at the socket of a standby that ended."""
+        time.sleep(0.02)  # The front may have read the old name just before it changed.
         if not backlog(str(self.home.run / "standby.sock")):
             return
         live = self.home.live()
@@ -283,7 +285,8 @@ class Switch:
             else:
                 if 200 <= status < 300 and headers.get("x-release") == release:
                     return
-                last = f"it answered {status}"
+                served = headers.get("x-release", "none")
+                last = f"it answered {status}" + (f" of release {served}" if served not in (release, "none") else "")
                 if headers.get("x-release") == release and status < 500:
                     break  # A clear answer of the release itself: waiting does not change it.
             if self.programs.ended(name):

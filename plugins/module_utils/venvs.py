@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from ansible_collections.hosted.flask.plugins.module_utils.files import write
 
 # Where role server puts uv on own servers; elsewhere it is on the PATH or beside Ansible's own Python.
 UV_PLACES = ("/opt/hosted.flask/uv/bin/uv", str(Path(sys.executable).with_name("uv")))
@@ -79,15 +82,17 @@ class Venv:
                 file.write_text(text)
                 files.append(str(file))
             self.install(uv, files)
+            if uv and damaged(self.path):  # After a power cut uv's cache may hold empty files.
+                self.install(uv, files, "--no-cache", "--reinstall")
             # The seal must not outlive what it vouches for: a power cut takes what is not on the disk.
             call(["sync", "--file-system", str(self.path)])
-            self.sealed.touch()
+            write(self.sealed, "", 0o644)
         except BaseException:
             shutil.rmtree(self.path, ignore_errors=True)
             raise
 
-    def install(self, uv: str | None, files: list[str]) -> None:
-        """Make the venv at its path and install the requirements ``files``, by uv or by pip."""
+    def install(self, uv: str | None, files: list[str], *options: str) -> None:
+        """Make the venv at its path and install the requirements ``files``, by uv with its ``options`` or by pip."""
         python = str(self.path / "bin/python")
         if uv:
             # The folder exists already, with the requirements in it: not a reason to ask or to refuse.
@@ -95,7 +100,7 @@ class Venv:
             words = [word for file in files for word in ("-r", file)]
             if files:
                 # Compiled now: nothing is written into it afterwards, and the first start is as fast as the next.
-                call([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *words])
+                call([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *options, *words])
             return
         call([self.interpreter, "-m", "venv", str(self.path)])
         for file in files:  # One by one: pip wants hashes on every line of a run or on none.
@@ -111,6 +116,24 @@ def installed(venv: Path) -> list[str]:
     """Return the packages in a venv as ``name==version``."""
     found = [item.name.removesuffix(".dist-info") for item in venv.glob("lib/python*/site-packages/*.dist-info")]
     return sorted("==".join(name.lower().replace("_", "-").rsplit("-", 1)) for name in found)
+
+
+def damaged(venv: Path) -> bool:
+    """Whether a file in a venv is not as large as its package says."""
+    for record in venv.glob("lib/python*/site-packages/*.dist-info/RECORD"):
+        with open(record, newline="") as file:
+            for path, _, size in (row for row in csv.reader(file) if len(row) == 3):
+                if size and not is_size(record.parents[1] / path, int(size)):
+                    return True
+    return False
+
+
+def is_size(path: Path, size: int) -> bool:
+    """Whether a file is there and has a size in bytes."""
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 def environment() -> dict[str, str]:
