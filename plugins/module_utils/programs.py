@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 import xmlrpc.client
 from pathlib import Path
@@ -105,6 +106,13 @@ class Programs:
         self._do(self.api.stopProcess, name, False)
         while self.state(name) == STOPPING:
             time.sleep(0.05)
+
+    def kill(self, name: str) -> None:
+        """End a program that no visitor has seen at once; a graceful stop would wait for what hangs in it."""
+        info = self.info(name)
+        if info and info["pid"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(info["pid"], signal.SIGKILL)  # supervisord gives each program a group of its own.
 
     def add(self, name: str) -> None:
         """Make a program known; supervisord starts it where its ini says so."""

@@ -34,9 +34,9 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
     actions = [f"release {live or 'none'} -> {release}"] if live != release else []
     actions += [f"build venv {venv.path.name}"] if not venv.ready else []
     actions += [f"restart {name}" for name in (home.programs.app, *home.programs.services)]
-    result: Result = {"changed": True, "actions": actions}
+    result: Result = {"changed": True, "actions": actions, "diff": told(home, actions)}
     if check:
-        return {**result, "diff": shipment.diff(live, venv.resolve() if not venv.ready else None)}
+        return {**result, "diff": result["diff"] + shipment.diff(live, venv.resolve() if not venv.ready else None)}
     with home.lock():
         # Whoever had the lock before may have changed what there is.
         begin, live, known, built = time.monotonic(), home.live(), home.sealed(release), venv.ready
@@ -45,7 +45,7 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
         try:
             shipment.make_room()
             shipment.ship(venv)
-            result["diff"] = shipment.diff(live, venv.packages() if not built else None)
+            result["diff"] += shipment.diff(live, venv.packages() if not built else None)
             migrate(home, release, live)
             switch = Switch(home, release)
             switch.run()
@@ -58,6 +58,13 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
         home.remember("deploy", release, begin, "live", shown=round(switch.shown - begin, 2))
         prune(home, home.app["keep_releases"])
     return {**result, "warnings": switch.warnings}
+
+
+def told(home: Home, actions: list[str]) -> list[dict[str, str]]:
+    """Return what is done as --diff shows it, which is all that check mode prints without -v."""
+    title = f"{home.name}: what is done"
+    after = "".join(f"{action}\n" for action in actions)
+    return [{"before_header": title, "after_header": title, "before": "", "after": after}]
 
 
 def refusal(home: Home, error: Exception) -> str:
@@ -93,9 +100,11 @@ def rollback(home: Home, wanted: str, check: bool) -> Result:
     release = wanted or kept[0]
     if not home.sealed(release):
         raise Refused(f"app {home.name}: release {release!r} is not kept. Allowed: {', '.join(kept) or 'none'}.")
-    result: Result = {"changed": release != live, "actions": [f"release {live} -> {release}"], "release": release}
+    actions = [f"release {live} -> {release}"] if release != live else []
+    result: Result = {"changed": release != live, "actions": actions, "release": release}
     if release == live:
-        return {**result, "actions": []}
+        return result
+    result["diff"] = told(home, actions)
     old, now = home.as_released(release), home.as_released(live) if live else home
     if (old.app["mount"], old.app["domains"]) != (now.app["mount"], now.app["domains"]):
         raise Refused(
@@ -150,11 +159,8 @@ def restart(home: Home, check: bool) -> Result:
     if live is None:
         raise Refused(f"app {home.name}: it was never deployed here. Deploy it first.")
     same = home.as_released(live)
-    result: Result = {
-        "changed": True,
-        "actions": [f"restart {name}" for name in (same.programs.app, *same.programs.services)],
-        "release": live,
-    }
+    actions = [f"restart {name}" for name in (same.programs.app, *same.programs.services)]
+    result: Result = {"changed": True, "actions": actions, "release": live, "diff": told(home, actions)}
     if check:
         return result
     begin = time.monotonic()

@@ -158,6 +158,7 @@ class Switch:
             if message := self.run_hook("before_switch"):
                 raise Refused(f"app {self.home.name}: release {self.release} is refused: {message}")
         except Refused:
+            self.programs.kill(standby)
             self.retire()
             raise
 

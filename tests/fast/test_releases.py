@@ -334,7 +334,9 @@ def nothing_to_do_and_check_mode(site: Site) -> None:
         result = site.deploy(check=True, **row)
         assert result["changed"]
         assert f"release {live} -> {result['id']}" in result["actions"]
-        assert [part["after_header"] for part in result["diff"]] == [f"{site.name}: {header}" for header in headers]
+        assert [part["after_header"] for part in result["diff"]] == [
+            f"{site.name}: {header}" for header in ("what is done", *headers)
+        ]
         assert "another-one" not in json.dumps(result)
 
     checked({**FIRST, "environment": {"MESSAGE": "new"}}, "environment")
