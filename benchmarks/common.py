@@ -219,9 +219,9 @@ class Host:
         environment = {"ANSIBLE_NOCOLOR": "1", "PATH": path, **environment}
         return run(self.name, *argv, cwd=folder, env=os.environ | environment)
 
-    def ours(self, file, *words):
-        """Run a playbook of this checkout."""
-        return self.playbook(file, *words, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"))
+    def ours(self, file, *words, **environment):
+        """Run a playbook of this checkout; return the command's seconds."""
+        return self.playbook(file, *words, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), **environment)
 
     def edit(self):
         """Change the one line of the app that a redeploy brings."""
