@@ -120,12 +120,13 @@ class App:
     # --- its visitors
 
     @contextmanager
-    def visited(self, rate: float = 120) -> Iterator[Visitors]:
+    def visited(self, rate: float = 120, *more: Client) -> Iterator[Visitors]:
         """Let visitors come meanwhile; each of them gets a good answer."""
         expect = r"(?P<version>\w+)"
         clients = (
             Client("new connections", rate=rate / 2, host=self.domain, expect=expect),
             Client("kept connections", rate=rate / 2, keep_alive=True, host=self.domain, expect=expect, timeout=20),
+            *more,
         )
         with Visitors(self.port, *clients, seconds=300) as visitors:
             until(lambda: visitors.report().total > rate / 2)

@@ -1,0 +1,74 @@
+"""Ansible and its module on the host are killed at a point of a deploy: no visitor notices, and the next one converges."""
+
+import pytest
+from changing import Client
+
+HOOK = "sleep 3601"
+# A part of the time that the host's share of a deploy takes.
+PARTS = [0.02, 0.1, 0.2, 0.35, 0.5, 0.65, 0.75, 0.85, 0.95]
+
+
+@pytest.fixture(scope="module")
+def seconds():
+    """What the host's share takes, once it was measured."""
+    return []
+
+
+def killed(shop, moment, **more):
+    """Kill a deploy and see that visitors get something whole."""
+    before = shop.sealed()
+    assert int(shop.deploy_until(moment, "modules", **more)) >= 1
+    assert shop.serves_a_whole_release()
+    assert len(shop.sealed() - before) <= 1
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_killed_after_a_while(shop, seconds, part):
+    if not seconds:
+        shop.edit()
+        seconds.append(float(shop.deploy_until("end", "none", die=False)))
+    with shop.visited():
+        shop.edit()
+        killed(shop, str(part * seconds[0]))
+        shop.converges()
+
+
+@pytest.mark.parametrize("hook", ["migrate", "before_switch"])
+def test_killed_while_a_hook_runs(shop, hook):
+    before = shop.release()
+    with shop.visited():
+        shop.edit()
+        killed(shop, "sleeps", **{hook: HOOK})
+        assert shop.release() == before
+        shop.converges()
+
+
+def test_killed_while_the_venv_is_built(shop):
+    before = shop.release()
+    with shop.visited():
+        shop.edit(requirements_txt="flask\nsix==1.17.0\n")
+        killed(shop, "builds")
+        assert shop.release() == before
+        assert shop.deploy() != before
+        shop.converges()
+
+
+@pytest.mark.parametrize("moment", ["shown", "STOPPING", "STOPPED"])
+def test_killed_while_visitors_are_on_the_standby(shop, moment):
+    before = shop.release()
+    # A long request is what the live program still answers while it is stopping.
+    slow = Client("slow", connections=1, path="/slow/2.0", pause=0)
+    with shop.visited(120, slow):
+        shop.edit()
+        killed(shop, moment)
+        assert shop.release() != before
+        shop.converges()
+
+
+def test_ansible_alone_is_killed(shop):
+    """What runs on the host then ends as if nothing had been; it needs nobody."""
+    with shop.visited():
+        shop.edit()
+        shop.deploy_until("0.1", "none")
+        shop.deploy("-e", "wait=60")
+        shop.converges()
