@@ -95,7 +95,9 @@ class App:
 
     def servers(self) -> list[int]:
         """Return the pids of its server, of both slots."""
-        return pids(self.host, rf"^{self.name} .*/apps/{self.name}/venvs/[^ ]*/bin/(uwsgi|gunicorn|python[^ ]* .*gunicorn)")
+        return pids(
+            self.host, rf"^{self.name} .*/apps/{self.name}/venvs/[^ ]*/bin/(uwsgi|gunicorn|python[^ ]* .*gunicorn)"
+        )
 
     def holder(self) -> list[int]:
         """Return the pid of what holds its sockets."""
@@ -124,7 +126,7 @@ class App:
         """Let visitors come meanwhile; each of them gets a good answer."""
         expect = r"(?P<version>\w+)"
         clients = (
-            Client("new connections", rate=rate / 2, host=self.domain, expect=expect),
+            Client("new connections", rate=rate / 2, host=self.domain, expect=expect, timeout=20),
             Client("kept connections", rate=rate / 2, keep_alive=True, host=self.domain, expect=expect, timeout=20),
             *more,
         )

@@ -78,7 +78,7 @@ def wait(true):
     while not true():
         if time.monotonic() > deadline:
             sys.exit(f"{moment} never came")
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
 begin = time.monotonic()

@@ -1,4 +1,4 @@
-"""Ansible and its module on the host are killed at a point of a deploy: no visitor notices, and the next one converges."""
+"""Ansible and its module on the host are killed at a point of a deploy: no visitor notices, the next one converges."""
 
 import pytest
 from changing import Client

@@ -1,4 +1,4 @@
-"""supervisord dies or the host restarts in the middle of a deploy: the site comes back by itself, with a whole release."""
+"""supervisord dies or the host restarts in the middle of a deploy: the site comes back by itself and whole."""
 
 import subprocess
 
