@@ -96,6 +96,8 @@ class ActionModule(ActionBase):
             stamp_file=f"{stamps}/stamp",
             stamped="stamp" in host,
             provisioned=host.get("stamp") == stamp and whole,
+            # Ansible would look for it in a round trip of its own.
+            ansible_facts={"discovered_interpreter_python": host["interpreter"]} if "interpreter" in host else {},
         )
         return result
 

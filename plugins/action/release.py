@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import getpass
 import hashlib
 import io
@@ -16,12 +15,11 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
+from ansible_collections.hosted.flask.plugins.plugin_utils.remote import run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect
 
 # Contents up to this size travel with the first call, so that most redeploys are one round trip.
 INLINE = 1 << 20
-# Above it, with the second call, as a file of its own.
-INLINE_PACKED = 4 << 20
 # What every verb needs to know of an app, and what only a deploy does.
 PLACE_KEYS = ("name", "account", "home", "root", "supervisor_socket", "router", "front", "mount", "domains", "health",
               "services", "keep_releases", "state", "purge")  # fmt: skip
@@ -35,7 +33,7 @@ class ActionModule(ActionBase):
     _supports_diff = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the release module, a second time with contents that the host said it lacks."""
+        """Let the host work, a second time with contents that it said it lacks."""
         super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
             {
@@ -77,22 +75,12 @@ class ActionModule(ActionBase):
         return result
 
     def _call(self, call: dict[str, Any], contents: dict[str, Path], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Run the module with ``contents``, inside its arguments or, where they are large, in a file."""
-        packed = pack(contents)
-        folder = None
-        arguments = dict(call)
-        try:
-            if len(packed) > INLINE_PACKED:
-                folder = self._make_tmp_path()
-                arguments["payload_file"] = self._connection._shell.join_path(folder, "contents.tar.gz")
-                self._transfer_data(arguments["payload_file"], packed)
-            elif contents:
-                arguments["payload"] = base64.b64encode(packed).decode()
-            result = self._execute_module("hosted.flask.release", module_args=arguments, task_vars=task_vars)
-        finally:
-            if folder:
-                self._remove_tmp_path(folder)
-        result.pop("invocation", None)
+        """Let the host work, with these ``contents`` at hand."""
+        told = {"secrets": {}, **call, "check": bool(self._task.check_mode)}
+        texts = [str(value) for own in told["secrets"].values() for value in own.values()]
+        result = run(self, "work", told, pack(contents) if contents else b"", task_vars, texts)
+        if not self._task.diff:
+            result.pop("diff", None)
         return result
 
     def _prepare(

@@ -5,7 +5,6 @@ The order of a switch reads from the top of :meth:`Switch.run` to its end.
 
 from __future__ import annotations
 
-import inspect
 import os
 import subprocess
 import time
@@ -28,8 +27,8 @@ from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask, b
 # Seconds for which a release must live after its first good answer before the one before it is stopped. A process
 # that ends by itself (a thread that gives up, memory that runs out) mostly does so in its first two.
 WATCH = 3.0
-# Read now: an account has no access to the archive that Ansible sends this code in, and that root unpacked.
-LISTEN = inspect.getsource(listen)
+# From its loader: on a host it is no file, it was sent with the call.
+LISTEN = listen.__loader__.get_source(listen.__name__)
 
 
 class Switch:

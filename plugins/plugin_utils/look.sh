@@ -4,6 +4,7 @@ stamp=$1 accounts=$2 pythons=$3 ports=$4
 if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$ID ${VERSION_ID:-?}"; fi
 [ -d /run/systemd/system ] && echo "systemd=yes"
 echo "uid=$(id -u)"
+command -v python3 >/dev/null && echo "interpreter=$(command -v python3)"
 [ -r "$stamp/stamp" ] && echo "stamp=$(head -n 1 "$stamp/stamp")"
 [ -r "$stamp/run/supervisord.pid" ] && grep -qs supervisord "/proc/$(cat "$stamp/run/supervisord.pid")/cmdline" && echo "supervisord=yes"
 for account in $accounts; do

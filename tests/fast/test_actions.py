@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
-import tarfile
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,8 @@ from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.template import Templar
 from ansible_collections.hosted.flask.plugins.action import preflight, release
+from ansible_collections.hosted.flask.plugins.module_utils.work import unpack
+from ansible_collections.hosted.flask.plugins.plugin_utils import remote
 from support import completed
 
 CONNECTION = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
@@ -30,7 +32,7 @@ def app(name: str = "shop", **row: Any) -> dict[str, Any]:
 
 
 class Host:
-    """Takes the place of the release module on a host: keeps its calls and answers them one after the other."""
+    """Takes the place of what works on a host: keeps the calls and answers them one after the other."""
 
     def __init__(self, *answers: dict[str, Any]) -> None:
         """Answer the first call with the first of ``answers`` and so on."""
@@ -43,22 +45,15 @@ class Host:
         task.args = arguments
         loader = DataLoader()
         action = release.ActionModule(task, CONNECTION, PlayContext(), loader, Templar(loader=loader), None)
-        action._execute_module = self.answer
-        return action.run(task_vars={"inventory_hostname": "web1"})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(release, "run", self.answer)
+            return action.run(task_vars={"inventory_hostname": "web1"})
 
-    def answer(self, name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Stand in for ActionBase._execute_module."""
-        assert name == "hosted.flask.release"
-        self.calls.append(module_args)
-        return {"invocation": {"module_args": "not shown"}, **self.answers.pop(0)}
-
-
-def contents(call: dict[str, Any]) -> dict[str, bytes]:
-    """Return the file contents inside a call by their sha256."""
-    if "payload" not in call:
-        return {}
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(call["payload"]))) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    def answer(self, action: object, module: str, call: dict[str, Any], sent: bytes, *_: object) -> dict[str, Any]:
+        """Stand in for plugin_utils.remote.run."""
+        assert module == "work"
+        self.calls.append({**call, "contents": unpack(sent)})
+        return self.answers.pop(0)
 
 
 # --- verbs other than deploy
@@ -76,8 +71,8 @@ def test_other_verbs_tell_the_host_where_the_apps_are_and_no_more(verb: str) -> 
     [sent] = call["apps"]
     assert sent == {key: apps[0][key] for key in release.PLACE_KEYS}
     assert not {"environment", "secrets", "manifest", "requirements_text"} & sent.keys()
-    assert set(call) == {"verb", "release", "wait", "who", "apps"}
-    assert "invocation" not in result
+    assert set(call) == {"verb", "release", "wait", "who", "apps", "secrets", "check", "contents"}
+    assert (call["secrets"], call["check"], call["contents"]) == ({}, False, {})
     assert ("rows" in result) == (verb == "status")
 
 
@@ -123,7 +118,7 @@ def test_a_small_source_travels_with_the_first_call(tmp_path: Path) -> None:
     host = Host({"changed": True, "apps": {"shop": {"changed": True}}})
     deploy(host, tmp_path)
     [call] = host.calls
-    assert contents(call).keys() == set(digests)
+    assert call["contents"].keys() == set(digests)
     assert call["secrets"] == {"shop": {"TOKEN": "dear"}}
     assert "dear" not in str(call["apps"])
 
@@ -137,9 +132,9 @@ def test_of_a_large_source_only_what_the_host_lacks_travels(tmp_path: Path) -> N
     )
     result = deploy(host, tmp_path)
     first, second = host.calls
-    assert contents(first) == {}
-    assert contents(second).keys() == {large}
-    assert {**second, "payload": ""} == {**first, "payload": ""}
+    assert first["contents"] == {}
+    assert second["contents"].keys() == {large}
+    assert {**second, "contents": {}} == first
     assert dict((path, mode) for path, mode, _ in first["apps"][0]["manifest"])["tool"] == 0o500
     assert result["apps"]["shop"] == {"changed": True, "release": "x"}
     assert small != large
@@ -158,6 +153,57 @@ def test_a_host_that_refuses_is_not_asked_again(tmp_path: Path) -> None:
     host = Host({"failed": True, "msg": "no", "apps": {"shop": {"changed": True, "missing": [large]}}})
     assert deploy(host, tmp_path)["failed"]
     assert len(host.calls) == 1
+
+
+# --- the way to the host
+
+
+class Here:
+    """An action whose host is this machine, reached through a shell as ssh does it."""
+
+    def __init__(self, noise: str = "") -> None:
+        """Say ``noise`` before anything else, as a login's own scripts may."""
+        self.noise = noise
+        self._templar = Templar(loader=DataLoader())
+
+    def _low_level_execute_command(self, command: str, in_data: bytes) -> dict[str, Any]:
+        words = f"printf %s {shlex.quote(self.noise)}; {command}"
+        done = subprocess.run(["sh", "-c", words], input=in_data, capture_output=True)
+        return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
+
+
+def call_here(here: Here, secrets: list[str], python: str = sys.executable, **more: Any) -> dict[str, Any]:
+    """Run module ``work`` on this machine for an app that a local host never had."""
+    place = app(home="/nowhere", root="/nowhere/apps/shop", router="127.0.0.1:9", front="127.0.0.1:9")
+    call = {"verb": "restart", "apps": [place], "check": False, "who": "me", "wait": 0, "release": "", "secrets": {}}
+    return remote.run(here, "work", call | more, b"", {"ansible_python_interpreter": python}, secrets)  # type: ignore[arg-type]
+
+
+def test_our_own_modules_run_on_the_host_whatever_its_login_says() -> None:
+    result = call_here(Here("Welcome!\nthis is {not} an answer\n"), [])
+    assert result["failed"]
+    assert result["msg"] == "app shop: it was never deployed here. Deploy it first."
+    assert result["apps"]["shop"]["changed"] is False
+
+
+def test_a_secret_is_taken_out_of_what_the_host_says_unless_it_would_take_words_apart() -> None:
+    assert "********" in call_here(Here(), ["never deployed"])["msg"]
+    assert call_here(Here(), ["e", "app"])["msg"].startswith("app shop: it was never")
+
+
+def test_a_host_that_gives_no_answer_is_told_with_its_own_words() -> None:
+    result = call_here(Here(), [], python="/nowhere/python3")
+    assert result["failed"]
+    assert "/nowhere/python3" in result["msg"]
+    assert "KeyError" in call_here(Here(), [], apps=[{"router": "x"}])["msg"]
+
+
+def test_the_interpreter_that_was_seen_is_taken_where_none_is_named() -> None:
+    facts = {"ansible_facts": {"discovered_interpreter_python": "/opt/python3"}}
+    assert remote.interpreter(Here(), facts) == "/opt/python3"  # type: ignore[arg-type]
+    named = {**facts, "ansible_python_interpreter": "/usr/bin/python3.13"}
+    assert remote.interpreter(Here(), named) == "/usr/bin/python3.13"  # type: ignore[arg-type]
+    assert remote.interpreter(Here(), {"ansible_python_interpreter": "auto_silent"}) == "python3"  # type: ignore[arg-type]
 
 
 # --- requirements that the app's server makes

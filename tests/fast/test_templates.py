@@ -39,8 +39,8 @@ EXTREME: dict[str, Any] = {
     "keep_releases": 100,
     "services": [{"name": f"service_{n}", "command": command} for n, command in enumerate(COMMANDS)],
 }
-# The first is read by others of its folder, the second is shown to people: neither is a file on a host.
-PARTS = {"program.j2", "status.txt.j2"}
+# Read by others of their folder, made of them, and shown to people: none is a file on a host.
+PARTS = {"program.j2", "files.json.j2", "status.txt.j2"}
 TEMPLATES = sorted(path for path in ROOT.glob("roles/*/templates/*") if path.name not in PARTS)
 
 
