@@ -99,7 +99,8 @@ def rollback(home: Home, wanted: str, check: bool) -> Result:
         )
     release = wanted or kept[0]
     if not home.sealed(release):
-        raise Refused(f"app {home.name}: release {release!r} is not kept. Allowed: {', '.join(kept) or 'none'}.")
+        allowed = sorted(item.name for item in home.releases.glob("*[0-9a-f]") if item.name != live)
+        raise Refused(f"app {home.name}: release {release!r} is not kept. Allowed: {', '.join(allowed) or 'none'}.")
     actions = [f"release {live} -> {release}"] if release != live else []
     result: Result = {"changed": release != live, "actions": actions, "release": release}
     if release == live:

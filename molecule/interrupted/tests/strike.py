@@ -31,12 +31,12 @@ def running():
 
 
 def modules(account=None):
-    """Return the pids of Ansible's modules: Python with its program on stdin, or from Ansible's own archive."""
+    """Return the pids of what Ansible runs here: Python that reads what to do from the connection."""
     return [
         pid
         for pid, user, words in running()
         if re.fullmatch(r"/usr/bin/python3[.\d]*", words[0])
-        and (len(words) == 1 or "AnsiballZ" in words[1])
+        and (len(words) == 1 or words[1] == "-Ic")
         and account in (None, user)
     ]
 
