@@ -206,6 +206,7 @@ def test_generated_files_say_so(host):
     files = [
         "/etc/supervisord.conf",
         "/etc/systemd/system/supervisord@.service",
+        "/etc/nginx/nginx.conf",
         "/etc/nginx/hosted.flask/*",
         "/etc/nginx/conf.d/hosted.flask.conf",
         "/home/basic_flask/etc/services.d/*",

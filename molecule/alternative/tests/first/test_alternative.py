@@ -101,7 +101,7 @@ def test_stuck_request_loses_its_worker(host):
 
 
 def test_listen_queue(host):
-    assert re.search(rf"LISTEN +0 +512 +{APP}/run/live.sock", host.check_output("ss -xl"))
+    assert re.search(rf"LISTEN +0 +2048 +{APP}/run/live.sock", host.check_output("ss -xl"))
 
 
 def test_uwsgi_options(host):
@@ -133,7 +133,7 @@ def test_supervisords_times(host):
 
 
 def test_programs(host):
-    assert programs(host) == {"shop": "RUNNING", "shop-heart": "RUNNING"}
+    assert programs(host) == {"shop": "RUNNING", "shop-heart": "RUNNING", "shop-socket": "RUNNING"}
     assert pids(host, "shop.heart") == pids(host, "^keeper .*shop.heart")
 
 

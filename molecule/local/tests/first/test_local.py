@@ -51,8 +51,10 @@ def test_supervisorctl_needs_no_option(host):
     assert [line.split()[:2] for line in status] == [
         ["basic_flask", "RUNNING"],
         ["basic_flask-http", "RUNNING"],
+        ["basic_flask-socket", "RUNNING"],
         ["mounted", "RUNNING"],
         ["mounted-http", "RUNNING"],
+        ["mounted-socket", "RUNNING"],
     ]
 
 

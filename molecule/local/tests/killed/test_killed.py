@@ -8,8 +8,10 @@ def test_all_programs_run_again(host):
     assert [line.split()[:2] for line in status] == [
         ["basic_flask", "RUNNING"],
         ["basic_flask-http", "RUNNING"],
+        ["basic_flask-socket", "RUNNING"],
         ["mounted", "RUNNING"],
         ["mounted-http", "RUNNING"],
+        ["mounted-socket", "RUNNING"],
     ]
 
 

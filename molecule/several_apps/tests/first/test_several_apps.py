@@ -138,7 +138,7 @@ def test_unknown_name_reaches_apps_of_all_names_only(host, name):
 
 def test_shared_account_has_one_supervisord_for_both(host):
     status = host.run("su - pair -c 'supervisorctl status'").stdout.splitlines()
-    assert [line.split()[0] for line in status] == ["deeper", "path"]
+    assert [line.split()[0] for line in status] == ["deeper", "deeper-socket", "path", "path-socket"]
     assert not host.user("path").exists
 
 
