@@ -90,6 +90,10 @@ def test_every_command(host, clone: Path) -> None:
             assert "changed=0" in run(clone, command)
         if where == "here" and "remove.yml" in command:
             assert not (clone / ".hosted").exists()
+        if "rollback.yml" in command:
+            assert f"basic_flask: release {ask(host).release}" in printed
+        if "status.yml" in command:
+            assert ask(host).release in printed
         if where == "server" and command == "bin/deploy":
             served.append(ask(host).status)
         if where == "server" and "remove.yml" in command:
