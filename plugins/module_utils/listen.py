@@ -88,8 +88,9 @@ def refuse(listener: socket.socket) -> None:
         while True:
             client, _ = listener.accept()
             with client, contextlib.suppress(OSError):
-                client.settimeout(0.02)
-                client.recv(1 << 16)  # What was sent and never read would reset the connection before its answer.
+                client.settimeout(0.1)
+                with contextlib.suppress(TimeoutError):
+                    client.recv(1 << 16)  # What was sent and never read would reset the connection before its answer.
                 client.sendall(ANSWER)
     listener.setblocking(True)  # An app that is handed the socket shares this too.
 

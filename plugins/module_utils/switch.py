@@ -286,7 +286,9 @@ class Switch:
                 if 200 <= status < 300 and headers.get("x-release") == release:
                     return
                 served = headers.get("x-release", "none")
-                last = f"it answered {status}" + (f" of release {served}" if served not in (release, "none") else "")
+                # The holder's own 503 only says that the app has not come for its socket yet.
+                if status != 503 or served != "none":
+                    last = f"it answered {status}" + (f" of {served}" if served not in (release, "none") else "")
                 if headers.get("x-release") == release and status < 500:
                     break  # A clear answer of the release itself: waiting does not change it.
             if self.programs.ended(name):
