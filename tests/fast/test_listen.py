@@ -242,6 +242,8 @@ def test_a_visitor_who_says_nothing_does_not_hold_up_the_others(short: Path) -> 
             silent = stack.enter_context(socket.socket(socket.AF_UNIX))
             silent.connect(str(short / "live.sock"))
         assert said(short, timeout=5) == "503"
+        silent.settimeout(5)
+        assert silent.recv(64).startswith(b"HTTP/1.1 503 "), "it is answered all the same"
         assert holder.poll() is None
 
 
