@@ -81,8 +81,14 @@ class Venv:
                 file = self.path / f"requirements-{number}.txt"
                 file.write_text(text)
                 files.append(str(file))
-            self.install(uv, files)
-            if uv and damaged(self.path):  # After a power cut uv's cache may hold empty files.
+            try:
+                self.install(uv, files)
+                whole = not uv or not damaged(self.path)
+            except VenvError as error:
+                if not uv or "Failed to install" not in str(error):
+                    raise
+                whole = False
+            if not whole:  # After a power cut uv's cache may hold empty files.
                 self.install(uv, files, "--no-cache", "--reinstall")
             # The seal must not outlive what it vouches for: a power cut takes what is not on the disk.
             call(["sync", "--file-system", str(self.path)])

@@ -128,3 +128,20 @@ def test_the_name_is_made_of_interpreter_and_requirements(tmp_path: Path) -> Non
 
 def test_empty_requirements_are_none(tmp_path: Path) -> None:
     assert Venv(tmp_path, ["", "\n", "a\n"], sys.executable).path == Venv(tmp_path, ["a\n"], sys.executable).path
+
+
+@pytest.mark.parametrize("emptied", ["*.py", "WHEEL"])
+def test_a_cache_that_a_power_cut_emptied_is_passed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emptied: str
+) -> None:
+    """uv installs empty modules without a word, and refuses empty descriptions."""
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    Venv(tmp_path / "venvs", ["blinker==1.9.0\n"], sys.executable).build()
+    files = [path for path in (tmp_path / "cache").rglob(emptied) if "blinker" in str(path)]
+    assert files
+    for path in files:
+        path.write_bytes(b"")
+    venv = Venv(tmp_path / "venvs", ["# another\n", "blinker==1.9.0\n"], sys.executable)
+    venv.build()
+    assert venv.packages() == ["blinker==1.9.0"]
+    subprocess.run([venv.path / "bin/python", "-c", "import blinker; blinker.signal"], check=True)
