@@ -24,7 +24,7 @@ README = HERE / "README.md"
 TOOL = Path(sys.argv[0]).name
 
 sys.path.insert(0, str(ROOT / "tests"))
-from visitors import LOST, OK, Client, Visitors  # noqa: E402
+from visitors import LOST, OK, Client, Visitors  # noqa: E402  it lies in tests/
 
 QUIET = 0.10  # share of the machine's CPU time that may be in use for it to count as quiet
 RATE = 50  # requests a second

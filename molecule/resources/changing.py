@@ -15,7 +15,7 @@ from asking import CHECKOUT, Answer, ask, pids, playbook, recap, until
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
-from visitors import Client, Report, Visitors  # noqa: E402
+from visitors import Client, Report, Visitors  # noqa: E402  it lies in tests/
 
 PRISTINE = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "apps/changing"
 SOURCES = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "apps"
