@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.hosted.flask.plugins.module_utils.files import discard, text_of
@@ -39,23 +40,22 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
         return {**result, "diff": result["diff"] + shipment.diff(live, venv.resolve() if not venv.ready else None)}
     with home.lock():
         # Whoever had the lock before may have changed what there is.
-        begin, live, known, built = time.monotonic(), home.live(), home.sealed(release), venv.ready
+        live, known, built = home.live(), home.sealed(release), venv.ready
         if missing := shipment.missing():
             return {**result, "missing": missing}
-        try:
-            shipment.make_room()
-            shipment.ship(venv)
-            result["diff"] += shipment.diff(live, venv.packages() if not built else None)
-            migrate(home, release, live)
-            switch = Switch(home, release)
-            switch.run()
-        except (Refused, VenvError, OSError) as error:
-            if not known and home.live() != release and home.slot("standby") != release:
-                discard(home.releases / release)  # Kept, it would push out one that worked.
-            with contextlib.suppress(OSError):  # The disk may be what is full.
-                home.remember("deploy", release, begin, "refused")
-            raise Refused(refusal(home, error)) from error
-        home.remember("deploy", release, begin, "live", shown=round(switch.shown - begin, 2))
+        with recorded(home, "deploy", release) as switch:
+            try:
+                shipment.make_room()
+                shipment.ship(venv)
+                result["diff"] += shipment.diff(live, venv.packages() if not built else None)
+                # The live release still serves.
+                if live != release and (message := switch.run_hook("migrate")):
+                    raise Refused(message)
+                switch.run()
+            except (Refused, VenvError, OSError):
+                if not known and home.live() != release and home.slot("standby") != release:
+                    discard(home.releases / release)  # Kept, it would push out one that worked.
+                raise
         prune(home, home.app["keep_releases"])
     return {**result, "warnings": switch.warnings}
 
@@ -67,20 +67,24 @@ def told(home: Home, actions: list[str]) -> list[dict[str, str]]:
     return [{"before_header": title, "after_header": title, "before": "", "after": after}]
 
 
-def refusal(home: Home, error: Exception) -> str:
-    """Return what a failed deploy says to its user."""
-    if isinstance(error, OSError):
-        return f"app {home.name}: disk or permissions: {error}. Visitors still get what they got before."
-    return str(error)
+@contextlib.contextmanager
+def recorded(home: Home, action: str, release: str, **more: str) -> Iterator[Switch]:
+    """Yield the switch of an app to a release, and write into its history what becomes of it.
 
-
-def migrate(home: Home, release: str, live: str | None) -> None:
-    """Run the app's migration in the new release; the live one still serves.
-
-    :raises Refused: it failed; its output is in the text.
+    :param more: what the history says besides where it went well.
+    :raises Refused: whatever went wrong, in words for the user.
     """
-    if live != release and (message := Switch(home, release).run_hook("migrate")):
-        raise Refused(message)
+    begin, switch = time.monotonic(), Switch(home, release)
+    try:
+        yield switch
+    except (Refused, VenvError, OSError) as error:
+        with contextlib.suppress(OSError):  # The disk may be what is full.
+            home.remember(action, release, begin, "refused")
+        text = str(error)
+        if isinstance(error, OSError):
+            text = f"app {home.name}: disk or permissions: {error}. Visitors still get what they got before."
+        raise Refused(text) from error
+    home.remember(action, release, begin, "live", shown=round(switch.shown - begin, 2), **more)
 
 
 def rollback(home: Home, wanted: str, check: bool) -> Result:
@@ -114,20 +118,12 @@ def rollback(home: Home, wanted: str, check: bool) -> Result:
         )
     if check:
         return result
-    begin = time.monotonic()
     with old.lock():
-        try:
+        with recorded(old, "rollback", release, **({"left": live} if live else {})) as switch:
             venv = old.venv()
             venv.build()
             relink(old.releases / release / ".hosted/venv", venv)
-            switch = Switch(old, release)
             switch.run()
-        except (Refused, VenvError, OSError) as error:
-            with contextlib.suppress(OSError):
-                old.remember("rollback", release, begin, "refused")
-            raise Refused(refusal(home, error)) from error
-        left = {"left": live} if live else {}
-        old.remember("rollback", release, begin, "live", shown=round(switch.shown - begin, 2), **left)
         prune(old, old.app["keep_releases"])
     prove_front(old, release)
     return {**result, "warnings": switch.warnings}
@@ -164,16 +160,8 @@ def restart(home: Home, check: bool) -> Result:
     result: Result = {"changed": True, "actions": actions, "release": live, "diff": told(home, actions)}
     if check:
         return result
-    begin = time.monotonic()
-    with same.lock():
-        switch = Switch(same, live)
-        try:
-            switch.run()
-        except (Refused, OSError) as error:
-            with contextlib.suppress(OSError):
-                same.remember("restart", live, begin, "refused")
-            raise Refused(refusal(home, error)) from error
-        same.remember("restart", live, begin, "live", shown=round(switch.shown - begin, 2))
+    with same.lock(), recorded(same, "restart", live) as switch:
+        switch.run()
     return {**result, "warnings": switch.warnings}
 
 

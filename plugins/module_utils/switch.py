@@ -238,7 +238,7 @@ class Switch:
 
     def restart_others(self) -> None:
         """Restart the release's services, and the HTTP router where its own description changed."""
-        added, changed, removed = self.programs.reload()
+        _, changed, removed = self.programs.reload()
         self.forget_removed(removed)
         for service in self.programs.services:
             self.programs.renew(service)
