@@ -24,6 +24,16 @@ from ansible_collections.hosted.flask.plugins.plugin_utils import apps
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 BIN = Path(sys.executable).parent
+# An nginx that needs no root and writes into one folder; a test goes on with what it includes, and closes the block.
+NGINX = """\
+pid {0}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {0}/t1; proxy_temp_path {0}/t2; fastcgi_temp_path {0}/t3;
+    uwsgi_temp_path {0}/t4; scgi_temp_path {0}/t5;
+"""
 
 
 def tool(name: str) -> str:

@@ -12,21 +12,11 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.hosted.flask.plugins.modules import nginx_sites
-from support import tool, tree
+from support import NGINX, tool, tree
 
 GOOD = "server { listen 127.0.0.1:8080; server_name %s; return 404; }\n"
 BAD = "server { listen 127.0.0.1:8080; no_such_directive on; }\n"
-CONF = """\
-pid {0}/nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {0}/t1; proxy_temp_path {0}/t2; fastcgi_temp_path {0}/t3;
-    uwsgi_temp_path {0}/t4; scgi_temp_path {0}/t5;
-    include {0}/conf.d/*.conf;
-}}
-"""
+CONF = NGINX + "    include {0}/conf.d/*.conf;\n}}\n"
 Run = Callable[..., dict[str, Any]]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.hosted.flask.plugins.module_utils import listen
 from supervisor.options import ServerOptions, UnhosedConfigParser
-from support import ROOT, completed, process, render, tool
+from support import NGINX, ROOT, completed, process, render, tool
 
 LONG = ".".join(["d" * 63, "e" * 63, "f" * 63, "example", "org"])  # A file that is named by it exists as well.
 COMMANDS = [
@@ -91,17 +91,7 @@ def test_every_template_is_tried_here() -> None:
 # --- nginx
 
 
-NGINX = """\
-pid {0}/nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {0}/t1; proxy_temp_path {0}/t2; fastcgi_temp_path {0}/t3;
-    uwsgi_temp_path {0}/t4; scgi_temp_path {0}/t5;
-    include {0}/sites/*.site.conf;
-}}
-"""
+CONF = NGINX + "    include {0}/sites/*.site.conf;\n}}\n"
 
 
 def nginx_test(folder: Path, apps: list[dict[str, Any]], **more: Any) -> subprocess.CompletedProcess[str]:
@@ -114,7 +104,7 @@ def nginx_test(folder: Path, apps: list[dict[str, Any]], **more: Any) -> subproc
     for domain in {"_"}.union(*(app["domains"] for app in present)):
         (sites / f"{domain}.site.conf").write_text(render("nginx", "site.conf.j2", item=domain, **given))
     conf = folder / "nginx.conf"
-    conf.write_text(NGINX.format(folder))
+    conf.write_text(CONF.format(folder))
     command = [tool("nginx"), "-t", "-q", "-p", str(folder), "-c", str(conf)]
     return subprocess.run(command, capture_output=True, text=True)
 
