@@ -1,25 +1,40 @@
-"""Settings from the environment and from the ``.env`` file beside ``wsgi.py``."""
+"""Settings from the environment and from the ``.env`` file beside ``wsgi.py``; no Flask in here."""
 
 import os
-import secrets
-import tempfile
 from pathlib import Path
 
 from dotenv import dotenv_values
 
-DEFAULTS = {"MESSAGE": "Hello", "SECRET_KEY": "", "PROXY_HOPS": "0"}
+TOP = Path(__file__).resolve().parent.parent
+
+DEFAULTS = {
+    "MESSAGE": "Hello",
+    "SECRET_KEY": "",
+    "PROXY_HOPS": "0",
+    "DATABASE_URL": "",
+    "CELERY_BROKER_URL": "",
+    "CORS_ORIGINS": "",
+    "METRICS_TOKEN": "",
+    "LOG_FORMAT": "json",
+}
 
 
-def read(top: Path) -> dict[str, str]:
+def read() -> dict[str, str]:
     """Return every setting named in ``DEFAULTS`` as text.
 
-    The environment wins over ``.env``, which wins over the default.
-
-    :param top: The folder which may hold ``.env``.
+    The environment wins over ``.env``, which wins over the default. Without ``DATABASE_URL`` the
+    data is kept in ``instance/app.sqlite``.
     """
-    found = {**DEFAULTS, **dotenv_values(top / ".env"), **os.environ}
+    found = {**DEFAULTS, **dotenv_values(TOP / ".env"), **os.environ}
     # A name without "=" in .env has no value at all.
-    return {name: found[name] or "" for name in DEFAULTS}
+    values = {name: found[name] or "" for name in DEFAULTS}
+    values["DATABASE_URL"] = values["DATABASE_URL"] or f"sqlite:///{instance() / 'app.sqlite'}"
+    return values
+
+
+def instance() -> Path:
+    """Return the folder for what outlives a release."""
+    return TOP / "instance"
 
 
 def parse_proxy_hops(value: str | int) -> int:
@@ -32,38 +47,3 @@ def parse_proxy_hops(value: str | int) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise ValueError(f"PROXY_HOPS must be a whole number, 0 or more, not {value!r}")
     return int(text)
-
-
-def saved_secret_key(instance: Path) -> str:
-    """Return the key kept in ``secret_key`` of the instance folder, making it the first time.
-
-    Processes starting together all get the same key.
-
-    :param instance: The instance folder.
-    :raises RuntimeError: If the key can be neither read nor kept, or its file is empty.
-    """
-    path = instance / "secret_key"
-    try:
-        if not path.exists():
-            _create(path, secrets.token_hex(32))
-        key = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise RuntimeError(f"Set SECRET_KEY: no key can be kept in {path} ({error})") from error
-    if not key:
-        raise RuntimeError(f"Set SECRET_KEY, or remove the empty file {path}")
-    return key
-
-
-def _create(path: Path, text: str) -> None:
-    # mkstemp gives mode 0600; linking shows the file only when whole, and never replaces one.
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".secret_key-")
-    try:
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(temporary)

@@ -1,0 +1,100 @@
+"""What goes in and out, as marshmallow schemas: checked, and shown in the description."""
+
+from marshmallow import Schema, fields, validate
+
+# Exactly what both say: \Z where Python's $ would allow a newline.
+USERNAME = r"^[a-z][a-z0-9_.-]{2,31}$"
+
+
+class Name(fields.String):
+    """A user name."""
+
+    def __init__(self, **options: object) -> None:
+        why = "3 to 32 of a-z, 0-9, _ . and -, beginning with a letter."
+        super().__init__(validate=validate.Regexp(USERNAME, error=why), **options)  # type: ignore[arg-type]  # passed on
+
+
+class Password(fields.String):
+    """A password, which goes in and never out."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(
+            validate=validate.Length(min=10, max=128),
+            load_only=True,
+            metadata={"format": "password"},
+            **options,  # type: ignore[arg-type]  # passed on
+        )
+
+
+class Credentials(Schema):
+    """Who logs in. Any text: what a name or a password looks like is not told here."""
+
+    username = fields.String(required=True, validate=validate.Length(max=128))
+    password = fields.String(
+        required=True,
+        load_only=True,
+        validate=validate.Length(max=128),
+        metadata={"format": "password"},
+    )
+
+
+class NewUser(Schema):
+    """Who registers."""
+
+    username = Name(required=True)
+    password = Password(required=True)
+
+
+class NewPassword(Schema):
+    """The old password and the new one."""
+
+    current_password = fields.String(
+        required=True,
+        load_only=True,
+        validate=validate.Length(max=128),
+        metadata={"format": "password"},
+    )
+    new_password = Password(required=True)
+
+
+class UserOut(Schema):
+    """A user."""
+
+    id = fields.Integer(required=True)
+    username = fields.String(required=True)
+    groups = fields.List(fields.String(), required=True)
+    created = fields.DateTime(required=True)
+
+
+class AccessToken(Schema):
+    """A token to ask with, good for a quarter of an hour."""
+
+    access_token = fields.String(required=True)
+
+
+class Tokens(AccessToken):
+    """The tokens of a log-in. The second gets new ones of the first, for 30 days."""
+
+    refresh_token = fields.String(required=True)
+
+
+class NewJob(Schema):
+    """What is to be done."""
+
+    kind = fields.String(required=True, validate=validate.OneOf(["count"]))
+    seconds = fields.Integer(required=True, strict=True, validate=validate.Range(min=1, max=60))
+
+
+class JobOut(Schema):
+    """A job."""
+
+    id = fields.UUID(required=True)
+    kind = fields.String(required=True)
+    state = fields.String(
+        required=True, validate=validate.OneOf(["waiting", "running", "done", "failed"])
+    )
+    progress = fields.Integer(required=True, validate=validate.Range(min=0, max=100))
+    result = fields.Dict(required=True, allow_none=True)
+    error = fields.String(required=True, allow_none=True)
+    created = fields.DateTime(required=True)
+    finished = fields.DateTime(required=True, allow_none=True)

@@ -1,0 +1,100 @@
+"""Users: register, see oneself, change the password; admins see everybody."""
+
+from uuid import UUID
+
+from flask import Flask
+from flask_jwt_extended import current_user, get_jwt, jwt_required
+from flask_smorest import Api, Blueprint, abort
+from flask_smorest.pagination import PaginationParameters
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
+
+from ..model import Login, User
+from ..model.users import ADMINS
+from . import passwords, tokens
+from .schemas import NewPassword, NewUser, UserOut
+
+bp = Blueprint("users", __name__, url_prefix="/api/users", description="Users and their groups")
+
+
+def register(app: Flask, api: Api) -> None:
+    """Add the subject.
+
+    :param app: The application.
+    :param api: Where it is described.
+    """
+    api.register_blueprint(bp)
+
+
+@bp.post("")
+@bp.arguments(NewUser)
+@bp.response(201, UserOut)
+@bp.alt_response(409, description="The name is taken")
+def create(given: dict[str, str]) -> User:
+    """Register."""
+    user = User(
+        username=given["username"],
+        password_hash=passwords.hasher.hash(given["password"]),
+        memberships=[],
+    )
+    try:
+        with tokens.database().writing() as session:
+            session.add(user)
+    except IntegrityError:
+        abort(409, message=f"The name {given['username']} is taken.")
+    return user
+
+
+@bp.get("")
+@bp.response(200, UserOut(many=True))
+@bp.paginate(page_size=20, max_page_size=100)
+@bp.alt_response(401, description="No good access token")
+@bp.alt_response(403, description="Not an admin")
+@bp.doc(security=[{"access": []}])
+@jwt_required()
+def index(pagination_parameters: PaginationParameters) -> list[User]:
+    """List all users, for admins."""
+    if ADMINS not in current_user.groups:
+        abort(403, message="Only admins see all users.")
+    with tokens.database().reading() as session:
+        pagination_parameters.item_count = session.scalar(select(func.count(User.id))) or 0
+        chosen = select(User).order_by(User.id)
+        return list(
+            session.scalars(
+                chosen.offset(pagination_parameters.first_item).limit(
+                    pagination_parameters.page_size
+                )
+            )
+        )
+
+
+@bp.get("/me")
+@bp.response(200, UserOut)
+@bp.alt_response(401, description="No good access token")
+@bp.doc(security=[{"access": []}])
+@jwt_required()
+def me() -> User:
+    """Show who asks."""
+    user: User = current_user
+    return user
+
+
+@bp.put("/me/password")
+@bp.arguments(NewPassword)
+@bp.response(204)
+@bp.alt_response(401, description="No good access token")
+@bp.alt_response(403, description="The current password is wrong")
+@bp.doc(security=[{"access": []}])
+@jwt_required()
+def change_password(given: dict[str, str]) -> None:
+    """Change one's password, and end all other log-ins."""
+    if not passwords.matches(given["current_password"], current_user.password_hash):
+        abort(403, message="The current password is wrong.")
+    hashed = passwords.hasher.hash(given["new_password"])
+    with tokens.database().writing() as session:
+        session.get_one(User, current_user.id).password_hash = hashed
+        session.execute(
+            delete(Login).where(
+                Login.user_id == current_user.id, Login.id != UUID(get_jwt()["login"])
+            )
+        )

@@ -1,0 +1,85 @@
+"""A WebSocket that tells how far a job is.
+
+The client sends ``{"access_token": "..."}`` and gets the job as JSON at each change.
+"""
+
+import json
+import time
+from uuid import UUID
+
+from flask import Response, abort, request
+from flask_jwt_extended import decode_token
+from simple_websocket import ConnectionClosed
+
+from .. import websocket
+from ..model import User
+from . import tokens
+from .schemas import JobOut
+
+# Bounds how long a server that stops waits for its last requests; the client connects again.
+SECONDS = 15
+EVERY = 0.25
+
+NORMAL, GOING_AWAY, BAD_TOKEN, NO_JOB = 1000, 1001, 4401, 4404
+
+
+def watch(job_id: UUID) -> Response:
+    """Send a job at each change until it ends.
+
+    :param job_id: Of one of the client's jobs.
+    """
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        abort(426, "This address is for WebSockets.")
+    with websocket.accept(request.environ) as connection:
+        if connection is None:
+            abort(503, "No WebSocket can be had here now: ask for the job again and again.")
+        try:
+            code, why = follow(connection, job_id)
+            connection.close(code, why)
+        except ConnectionClosed:
+            pass
+    return websocket.Answered()
+
+
+def follow(connection: websocket.Connection, job_id: UUID) -> tuple[int, str]:
+    """Send what changes.
+
+    :param connection: Where to.
+    :param job_id: The job's id.
+    :returns: Why there is nothing more to send: a code of the protocol, and a word.
+    :raises ConnectionClosed: If the client leaves.
+    """
+    from .jobs import find
+
+    user = identify(connection.receive(timeout=5))
+    if user is None:
+        return BAD_TOKEN, "no good access token"
+    end = time.monotonic() + SECONDS
+    shown = None
+    while time.monotonic() < end:
+        job = find(user.id, job_id)
+        if job is None:
+            return NO_JOB, "no such job"
+        text = JobOut().dumps(job)
+        if text != shown:
+            connection.send(text)
+            shown = text
+        if job.ended:
+            return NORMAL, job.state
+        # Whatever the client says meanwhile does not matter; that it leaves does.
+        connection.receive(timeout=EVERY)
+    return GOING_AWAY, "connect again"
+
+
+def identify(message: str | bytes | None) -> User | None:
+    """Return who sent the first message.
+
+    :param message: It, if it came in time.
+    """
+    try:
+        token = json.loads(message or "")["access_token"]
+        payload = decode_token(token)
+    # The library raises one kind of a dozen for a token that is not good.
+    except Exception:
+        return None
+    return tokens.find_user({}, payload) if payload["type"] == "access" else None

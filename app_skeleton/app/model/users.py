@@ -1,0 +1,69 @@
+"""Users, their groups, and what their log-ins leave behind."""
+
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import Column, ForeignKey, Index, String, Table
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from .base import Base, Moment, now
+
+ADMINS = "admins"
+
+membership = Table(
+    "membership",
+    Base.metadata,
+    Column("user_id", ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
+    Column("group_id", ForeignKey("group.id", ondelete="CASCADE"), primary_key=True),
+)
+
+
+class Group(Base):
+    """A name for what its members may do."""
+
+    __tablename__ = "group"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), unique=True)
+
+
+class User(Base):
+    """Somebody who can log in."""
+
+    __tablename__ = "user"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(String(32), unique=True)
+    password_hash: Mapped[str] = mapped_column(String(255))
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+    memberships: Mapped[list[Group]] = relationship(secondary=membership, lazy="selectin")
+
+    @property
+    def groups(self) -> list[str]:
+        """The names of the user's groups, sorted."""
+        return sorted(group.name for group in self.memberships)
+
+
+class Login(Base):
+    """One log-in. Its tokens are good as long as this row is here."""
+
+    __tablename__ = "login"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    expires: Mapped[datetime] = mapped_column(Moment, index=True)
+
+
+class FailedLogin(Base):
+    """One attempt with a wrong password, remembered for as long as it counts."""
+
+    __tablename__ = "failed_login"
+    __table_args__ = (
+        Index(None, "address", "moment"),
+        Index(None, "username", "moment"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(String(128))
+    address: Mapped[str] = mapped_column(String(45))
+    moment: Mapped[datetime] = mapped_column(Moment, default=now, index=True)

@@ -1,0 +1,120 @@
+"""WebSockets under uWSGI, gunicorn, gevent's server and Flask's own, by simple-websocket."""
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from flask import Response
+from simple_websocket import Server as Connection
+
+__all__ = ["Answered", "Connection", "accept"]
+
+# Bytes; a client has only its token to say.
+MESSAGE = 16 * 1024
+
+# Each connection takes a thread from the requests, where there are threads. One is left to them.
+_spare: threading.BoundedSemaphore | None = None
+_lock = threading.Lock()
+
+
+class Answered(Response):
+    """The response of a request that was answered over its socket: nothing is left to send."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Send nothing.
+
+        :param environ: The request.
+        :param start_response: Never called where the server can do without.
+        :raises StopIteration: Under gunicorn, which takes that for an end without a response.
+        :raises ConnectionError: Under Flask's own server, for the same reason.
+        """
+        if "uwsgi.version" in environ:
+            return []
+        if "gunicorn.socket" in environ:
+            raise StopIteration
+        if "werkzeug.socket" in environ:
+            raise ConnectionError
+        return []
+
+
+@contextmanager
+def accept(environ: dict[str, Any]) -> Iterator[Connection | None]:
+    """Make a request a WebSocket for as long as the context lasts.
+
+    :param environ: The request, which asks to be one.
+    :returns: The connection, or nothing where the server cannot spare a thread for it or the
+        handshake is wrong.
+    """
+    spare = spare_threads(environ)
+    if spare is not None and not spare.acquire(blocking=False):
+        yield None
+        return
+    try:
+        if "uwsgi.version" in environ:
+            with uwsgi_connection(environ) as connection:
+                yield connection
+        else:
+            yield Connection(environ, max_message_size=MESSAGE)
+    finally:
+        if spare is not None:
+            spare.release()
+
+
+@contextmanager
+def uwsgi_connection(environ: dict[str, Any]) -> Iterator[Connection]:
+    """Speak over uWSGI's own end of the connection: its functions cannot close with a code.
+
+    :param environ: The request.
+    """
+    import uwsgi
+
+    with socket.socket(fileno=os.dup(uwsgi.connection_fd())) as own:
+        own.setblocking(True)
+        connection = Connection({**environ, "werkzeug.socket": own}, max_message_size=MESSAGE)
+        try:
+            yield connection
+        finally:
+            # The client says that it has read the end; then nobody is left who reads.
+            connection.thread.join(timeout=1)
+            with suppress(OSError):
+                own.shutdown(socket.SHUT_RDWR)
+            connection.thread.join()
+
+
+def spare_threads(environ: dict[str, Any]) -> threading.BoundedSemaphore | None:
+    """Return what counts the threads of this process that WebSockets may take; none: any number.
+
+    :param environ: A request, which tells what server this is.
+    """
+    global _spare
+    if "werkzeug.socket" in environ or is_gevent():
+        return None
+    with _lock:
+        if _spare is None:
+            _spare = threading.BoundedSemaphore(threads(environ) - 1)
+        return _spare
+
+
+def is_gevent() -> bool:
+    """Tell whether threads are gevent's, of which there are as many as one likes."""
+    if "gevent" not in sys.modules:
+        return False
+    from gevent import monkey
+
+    return bool(monkey.is_module_patched("threading"))
+
+
+def threads(environ: dict[str, Any]) -> int:
+    """Return how many threads of this process answer requests, or the least number there may be.
+
+    :param environ: A request.
+    """
+    if "uwsgi.version" in environ:
+        import uwsgi
+
+        return int(uwsgi.opt.get("threads", 1))
+    return 2 if environ["wsgi.multithread"] else 1
