@@ -20,7 +20,7 @@ SUBJECTS = {
 }
 
 
-class Api(flask_smorest.Api):
+class Api(flask_smorest.Api):  # type: ignore[misc]  # it has no types
     """flask-smorest's, with the application's own error pages and files."""
 
     def _register_error_handlers(self) -> None:

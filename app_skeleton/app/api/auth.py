@@ -5,8 +5,9 @@ from uuid import UUID
 
 from flask import Flask, request
 from flask_jwt_extended import get_jwt, jwt_required
-from flask_smorest import Api, Blueprint, abort
+from flask_smorest import Api, Blueprint
 from sqlalchemy import delete, select
+from webargs.flaskparser import abort
 
 from ..model import FailedLogin, Login, User
 from ..model.base import now

@@ -6,8 +6,9 @@ from uuid import UUID
 
 from flask import Flask, current_app
 from flask_jwt_extended import current_user, jwt_required
-from flask_smorest import Api, Blueprint, abort
+from flask_smorest import Api, Blueprint
 from sqlalchemy import select
+from webargs.flaskparser import abort
 
 from ..model import Job
 from ..model.base import now
@@ -26,7 +27,7 @@ def register(app: Flask, api: Api) -> None:
     """
     api.register_blueprint(bp)
     # A WebSocket, which OpenAPI has no words for.
-    app.add_url_rule("/api/jobs/<uuid:job_id>/watch", "jobs.watch", watch.watch)
+    app.add_url_rule("/api/jobs/<uuid:job_id>/watch", "jobs.watch", watch.watch, websocket=True)
 
 
 @bp.post("")

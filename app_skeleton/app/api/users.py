@@ -4,10 +4,11 @@ from uuid import UUID
 
 from flask import Flask
 from flask_jwt_extended import current_user, get_jwt, jwt_required
-from flask_smorest import Api, Blueprint, abort
+from flask_smorest import Api, Blueprint
 from flask_smorest.pagination import PaginationParameters
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
+from webargs.flaskparser import abort
 
 from ..model import Login, User
 from ..model.users import ADMINS

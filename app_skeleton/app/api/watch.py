@@ -28,8 +28,6 @@ def watch(job_id: UUID) -> Response:
 
     :param job_id: Of one of the client's jobs.
     """
-    if request.headers.get("Upgrade", "").lower() != "websocket":
-        abort(426, "This address is for WebSockets.")
     with websocket.accept(request.environ) as connection:
         if connection is None:
             abort(503, "No WebSocket can be had here now: ask for the job again and again.")

@@ -1,6 +1,6 @@
 """Work in the background: ``celery -A app.tasks worker``, and ``... beat`` for what recurs.
 
-``celery.py`` beside this holds the tasks; here is what the web part needs of them.
+Here is what the web part needs of it; ``celery.py`` lists the modules with the tasks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def start(job_id: UUID) -> None:
     :raises kombu.exceptions.OperationalError: If the broker cannot be reached.
     """
     # Celery takes a tenth of a second to import; a release is shown to its visitors before that.
-    from .celery import run
+    from .jobs import run
 
     run.apply_async((str(job_id),), retry=False)
 
