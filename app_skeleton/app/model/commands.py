@@ -4,8 +4,8 @@ import logging
 from typing import Literal
 
 import click
-from flask import Flask, current_app
-from flask.cli import with_appcontext
+from flask import current_app
+from flask.cli import ScriptInfo, with_appcontext
 from sqlalchemy import select
 
 from .. import settings
@@ -36,7 +36,8 @@ class Migrations(click.Group):
         from flask_alembic import Alembic
         from flask_alembic.cli import cli
 
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
+        app = ctx.ensure_object(ScriptInfo).load_app()
+        ctx.with_resource(app.app_context())
         app.config["ALEMBIC"] = {"script_location": str(settings.TOP / "migrations")}
         # SQLite cannot change a column in place: Alembic copies the table instead. Without foreign
         # keys, or else removing the old table would remove what refers to it.

@@ -1,0 +1,235 @@
+"""Users and log-ins."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from .conftest import PASSWORD, Caller
+
+pytest.importorskip("app.api")
+model = pytest.importorskip("app.model")
+from app.api import passwords  # noqa: E402  # after the check whether it is there
+from app.model.base import now  # noqa: E402
+
+
+def test_register_and_log_in(ada):
+    """Who registered can log in and is known then; the password is shown nowhere."""
+    answer = ada.ask("GET", "/api/users/me")
+    assert answer.status_code == 200
+    assert (answer.json["username"], answer.json["groups"]) == ("ada", [])
+    assert set(answer.json) == {"id", "username", "groups", "created"}
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_name_is_taken(ada):
+    """A name is somebody's for ever."""
+    answer = ada.client.post("/api/users", json=ada.credentials)
+    assert answer.status_code == 409
+    assert "ada is taken" in answer.json["message"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("username", "Ada"),
+        ("username", "ad"),
+        ("username", "a" * 33),
+        ("username", "9ada"),
+        ("username", "ada\n"),
+        ("username", "a da"),
+        ("username", None),
+        ("username", 7),
+        ("password", "too short"),
+        ("password", "x" * 129),
+        ("password", None),
+        ("admin", True),
+    ],
+)
+def test_what_is_wrong_is_said(make_api, field, value):
+    """A validation error says which field it is about, and why."""
+    good = {"username": "ada", "password": PASSWORD}
+    answer = make_api().test_client().post("/api/users", json={**good, field: value})
+    assert answer.status_code == 422
+    assert answer.json["code"] == 422
+    assert set(answer.json["errors"]["json"]) == {field}
+    assert all(answer.json["errors"]["json"][field])
+
+
+@pytest.mark.parametrize("name", ["username", "password"])
+def test_what_is_missing_is_said(make_api, name):
+    """So does a missing field."""
+    given = {"username": "ada", "password": PASSWORD}
+    del given[name]
+    answer = make_api().test_client().post("/api/auth/login", json=given)
+    assert answer.status_code == 422
+    assert answer.json["errors"]["json"] == {name: ["Missing data for required field."]}
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [{"username": "ada", "password": "wrong password"}, {"username": "eve", "password": PASSWORD}],
+)
+def test_wrong_credentials(ada, credentials):
+    """A wrong name and a wrong password look the same."""
+    answer = ada.client.post("/api/auth/login", json=credentials)
+    assert answer.status_code == 401
+    assert answer.json["message"] == "The name or the password is wrong."
+
+
+def test_too_many_failures(ada):
+    """After five failures nobody gets in from there under that name, with the password neither."""
+    wrong = {"username": "ada", "password": "wrong password"}
+
+    def login(credentials, address="192.0.2.1"):
+        place = {"REMOTE_ADDR": address}
+        return ada.client.post("/api/auth/login", json=credentials, environ_base=place)
+
+    assert [login(wrong).status_code for _ in range(5)] == [401] * 5
+    refused = login(ada.credentials)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= 15 * 60
+    # From elsewhere she gets in, and there another name is tried.
+    assert login(ada.credentials, "192.0.2.2").status_code == 200
+    assert login({**wrong, "username": "eve"}).status_code == 401
+
+
+def test_failures_are_forgotten(ada):
+    """Old failures do not count, nor those before a success."""
+    database = ada.client.application.extensions["database"]
+    wrong = {"username": "ada", "password": "wrong password"}
+    for _ in range(4):
+        ada.client.post("/api/auth/login", json=wrong)
+    ada.login()
+    assert [ada.client.post("/api/auth/login", json=wrong).status_code for _ in range(5)] == (
+        [401] * 5
+    )
+    assert ada.client.post("/api/auth/login", json=wrong).status_code == 429
+    with database.writing() as session:
+        earlier = now() - passwords.WINDOW - timedelta(seconds=1)
+        session.execute(update(model.FailedLogin).values(moment=earlier))
+    ada.login()
+
+
+def test_failures_of_an_address_and_of_a_name(ada, monkeypatch):
+    """Many names from one place, and one name from many places, have an end too."""
+    monkeypatch.setattr(passwords, "ADDRESS", 3)
+    monkeypatch.setattr(passwords, "NAME", 4)
+
+    def fail(name, address):
+        wrong = {"username": name, "password": "wrong password"}
+        place = {"REMOTE_ADDR": address}
+        return ada.client.post("/api/auth/login", json=wrong, environ_base=place).status_code
+
+    assert [fail(f"name{n}", "192.0.2.1") for n in range(4)] == [401, 401, 401, 429]
+    assert [fail("eve", f"192.0.2.{n}") for n in range(2, 7)] == [401] * 4 + [429]
+
+
+@pytest.mark.parametrize("token", ["access_token", "refresh_token"])
+@pytest.mark.parametrize("path", ["/api/users/me", "/api/auth/refresh"])
+def test_each_token_has_its_use(ada, token, path):
+    """An access token asks, a refresh token gets a new access token, not the other way round."""
+    refresh = path.endswith("refresh")
+    answer = ada.ask("POST" if refresh else "GET", path, token)
+    if refresh == (token == "refresh_token"):
+        assert answer.status_code == 200
+    else:
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("header", [None, "Bearer", "Bearer x.y.z", "Basic YTpi", "Bearer a b"])
+def test_no_good_token(ada, header):
+    """Without a good token nobody is known."""
+    headers = {"Authorization": header} if header else {}
+    answer = ada.client.get("/api/users/me", headers=headers)
+    assert answer.status_code == 401
+    assert answer.json["message"]
+
+
+def test_token_of_another_key(make_api, ada):
+    """A token signed with another key is worth nothing."""
+    other = make_api(SECRET_KEY="another key: " + 32 * "1").test_client()
+    headers = {"Authorization": f"Bearer {ada.tokens['access_token']}"}
+    assert other.get("/api/users/me", headers=headers).status_code == 401
+
+
+def test_refreshed_token(ada):
+    """The new access token is as good as the first."""
+    ada.tokens.update(ada.ask("POST", "/api/auth/refresh", "refresh_token").json)
+    assert ada.ask("GET", "/api/users/me").status_code == 200
+
+
+def test_expired_token(make_api):
+    """An access token is good for a while only; the refresh token gets another."""
+    app = make_api(JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=-1))
+    ada = Caller(app.test_client(), "ada")
+    answer = ada.ask("GET", "/api/users/me")
+    assert (answer.status_code, answer.json["message"]) == (401, "The token has expired.")
+    assert ada.ask("POST", "/api/auth/refresh", "refresh_token").status_code == 200
+
+
+def test_log_out(ada):
+    """After the log-out neither token is good; another log-in's tokens are."""
+    first = ada.tokens
+    ada.login()
+    second, ada.tokens = ada.tokens, first
+    assert ada.ask("POST", "/api/auth/logout").status_code == 204
+    assert ada.ask("GET", "/api/users/me").status_code == 401
+    assert ada.ask("POST", "/api/auth/refresh", "refresh_token").status_code == 401
+    ada.tokens = second
+    assert ada.ask("GET", "/api/users/me").status_code == 200
+
+
+def test_expired_log_in(ada):
+    """A log-in has an end, whatever its tokens say."""
+    database = ada.client.application.extensions["database"]
+    with database.writing() as session:
+        session.execute(update(model.Login).values(expires=now() - timedelta(seconds=1)))
+    assert ada.ask("GET", "/api/users/me").status_code == 401
+
+
+def test_change_of_password(ada):
+    """The new password is the one that counts, and all other log-ins have ended."""
+    other = ada.tokens
+    ada.login()
+    passwords_given = {"current_password": "wrong password", "new_password": "a new password"}
+    answer = ada.ask("PUT", "/api/users/me/password", json=passwords_given)
+    assert answer.status_code == 403
+    passwords_given["current_password"] = PASSWORD
+    assert ada.ask("PUT", "/api/users/me/password", json=passwords_given).status_code == 204
+    assert ada.ask("GET", "/api/users/me").status_code == 200
+    here, ada.tokens = ada.tokens, other
+    assert ada.ask("GET", "/api/users/me").status_code == 401
+    ada.tokens = here
+    answer = ada.client.post("/api/auth/login", json=ada.credentials)
+    assert answer.status_code == 401
+    ada.credentials["password"] = "a new password"
+    ada.login()
+
+
+def test_list_is_for_admins(ada):
+    """Only admins see all users, page by page."""
+    assert ada.ask("GET", "/api/users").status_code == 403
+    runner = ada.client.application.test_cli_runner()
+    assert runner.invoke(args=["users", "grant", "ada", "admins"]).exit_code == 0
+    for name in ("bob", "cy.d"):
+        Caller(ada.client, name)
+    answer = ada.ask("GET", "/api/users?page_size=2")
+    assert [user["username"] for user in answer.json] == ["ada", "bob"]
+    assert answer.json[0]["groups"] == ["admins"]
+    assert '"total": 3' in answer.headers["X-Pagination"]
+    answer = ada.ask("GET", "/api/users?page_size=2&page=2")
+    assert [user["username"] for user in answer.json] == ["cy.d"]
+    assert ada.ask("GET", "/api/users?page_size=1000").status_code == 422
+
+
+def test_passwords_are_hashed(ada):
+    """What is stored is a hash by argon2id, another for each user."""
+    Caller(ada.client, "bob")
+    with ada.client.application.extensions["database"].reading() as session:
+        hashes = session.scalars(select(model.User.password_hash)).all()
+        assert session.scalar(select(func.count(model.User.id))) == 2
+    assert all(stored.startswith("$argon2id$") for stored in hashes)
+    assert hashes[0] != hashes[1]
+    assert not passwords.matches(PASSWORD, "no hash at all")
