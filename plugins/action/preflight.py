@@ -15,6 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
+from ansible_collections.hosted.flask.plugins.plugin_utils import frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
 
 try:  # Where a variable was written, known to ansible-core itself since 2.19.
@@ -78,6 +79,8 @@ class ActionModule(ActionBase):
         problems += check_requirements(apps, project, host, where) if arguments["sources"] else []
         if problems:
             raise AnsibleActionFail("\n".join(problems))
+        chosen = [app for app in apps if arguments["only"] in ("", app["name"])]
+        warnings = build_frontends(chosen, project) if arguments["sources"] else []
         for app in apps:
             place(app, platform, host, base, front)
         stamp = self._stamp(apps, task_vars)
@@ -88,9 +91,10 @@ class ActionModule(ActionBase):
         result.update(
             changed=False,
             platform=platform,
-            apps=[app for app in apps if arguments["only"] in ("", app["name"])],
+            apps=chosen,
             all_apps=apps,
             base=str(base),
+            warnings=warnings,
             urls=[url(app, platform, task_vars, front) for app in apps if app["state"] == "present"],
             stamp=stamp,
             stamp_file=f"{stamps}/stamp",
@@ -248,6 +252,32 @@ def url(app: dict[str, Any], platform: str, task_vars: dict[str, Any], front: in
     else:
         address = app["router"]
     return f"http://{address}{app['mount'].rstrip('/')}/"
+
+
+def build_frontends(apps: list[dict[str, Any]], project: Path) -> list[str]:
+    """Build the front ends of the apps that have one, where they are not built yet.
+
+    :returns: a warning for each that cannot be built here.
+    :raises AnsibleActionFail: one does not build.
+    """
+    warnings, problems = [], []
+    for app in apps:
+        if app["state"] == "absent" or not app["frontend"]:
+            continue
+        try:
+            result = frontends.built(app, project)
+        except frontends.BuildError as error:
+            problems.append(str(error))
+            continue
+        app["frontend_built"] = str(result or "")
+        if result is None:
+            warnings.append(
+                f"app {app['name']} is deployed without its front end ({app['frontend']}): this machine has no npm."
+                " Install Node.js with npm here (on Debian: apt-get install nodejs npm) and deploy again."
+            )
+    if problems:
+        raise AnsibleActionFail("\n\n".join(problems))
+    return warnings
 
 
 def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str, Any], where: str) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.hosted.flask.plugins.plugin_utils import frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
 from ansible_collections.hosted.flask.plugins.plugin_utils.remote import run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect
@@ -99,8 +100,7 @@ class ActionModule(ActionBase):
         folder = Path(app["folder"])
         static = tuple(f"{name.strip('/')}/" for name in app["static"].values())
         manifest = []
-        for path in collect(folder):
-            file = folder / path
+        for path, file in shipped(app):
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             mode = (0o440 if path.startswith(static) else 0o400) if static else 0o400
             manifest.append([path, mode | 0o100 if os.access(file, os.X_OK) else mode, digest])
@@ -130,6 +130,16 @@ class ActionModule(ActionBase):
         identity = [sent[part] for part in parts] + [fingerprint(app["name"], secrets)]
         sent["release"] = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         return sent
+
+
+def shipped(app: dict[str, Any]) -> list[tuple[str, Path]]:
+    """Return what a release of an app holds: paths in it and files here. Of its front end, that is what was built."""
+    folder, frontend = Path(app["folder"]), app["frontend"]
+    found = [(path, folder / path) for path in collect(folder, frontend)]
+    if app.get("frontend_built"):
+        result = Path(app["frontend_built"])
+        found += [(f"{frontend}/{frontends.MADE}/{path}", result / path) for path in frontends.files(result)]
+    return sorted(found)
 
 
 def text(value: Any) -> str:

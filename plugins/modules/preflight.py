@@ -9,7 +9,9 @@ short_description: Check the apps of a host and the host itself before anything 
 description:
   - Checks every row of C(flask_apps) on the control node, then looks at the host in one round trip without Python.
   - One message tells all that is wrong, each time the key, its value, what is allowed and where to fix it.
-  - Changes nothing.
+  - Builds the apps' front ends on the control node where they are not built yet; an app whose front end cannot be built
+    for want of npm is told by a warning.
+  - Changes nothing on a host.
 options:
   apps:
     description: The apps, as their owner wrote them.
@@ -44,7 +46,7 @@ options:
     type: bool
     default: true
 attributes:
-  check_mode: {support: full, description: Changes nothing in any mode.}
+  check_mode: {support: full, description: Changes nothing on a host in any mode.}
 author: [hosted.flask developers]
 """
 EXAMPLES = r"""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.hosted.flask.plugins.plugin_utils.frontends import LOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORMS = ("local", "server")
@@ -129,6 +130,9 @@ def check_values(app: dict[str, Any], at: str, problems: Problems) -> None:
             problems.add(f"{at}.static", url, "a URL path like /static, below the mount")
         elif not inside(folder):
             problems.add(f"{at}.static.{url}", folder, "a folder inside the source")
+    app["frontend"] = app["frontend"].rstrip("/") or app["frontend"]
+    if app["frontend"] and (not inside(app["frontend"]) or {"", "."} & set(app["frontend"].split("/"))):
+        problems.add(f"{at}.frontend", app["frontend"], "a folder inside the source, or '' for none")
     if not inside(app["requirements"]):
         problems.add(f"{at}.requirements", app["requirements"], "a file inside the source")
     line = re.compile(r"[^\r\n\0]*\S[^\r\n\0]*")
@@ -176,6 +180,13 @@ def check_source(app: dict[str, Any], at: str, problems: Problems) -> None:
     if not (source / app["requirements"]).is_file():
         allowed = f"a file of the source that lists at least flask ({source / app['requirements']} is missing)"
         problems.add(f"{at}.requirements", app["requirements"], allowed)
+    if app["frontend"]:
+        front = source / app["frontend"]
+        missing = [] if (front / "package.json").is_file() else [front / "package.json"]
+        missing += [] if any((front / lock).is_file() for lock in LOCKS) else [front / LOCKS[0]]
+        if missing:
+            allowed = "a folder of the source that holds package.json and the lock of npm, or '' for none"
+            problems.add(f"{at}.frontend", app["frontend"], f"{allowed} ({missing[0]} is missing)")
 
 
 def locate(source: str | dict[str, str], project: Path) -> tuple[str, str]:

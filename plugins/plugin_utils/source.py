@@ -13,16 +13,18 @@ NEVER = (".git", ".hg", ".svn", ".venv", "venv", "__pycache__", "*.pyc", "instan
          ".pytest_cache", ".mypy_cache", ".ruff_cache", ".DS_Store")  # fmt: skip
 
 
-def collect(folder: Path) -> list[str]:
+def collect(folder: Path, without: str = "") -> list[str]:
     """Return the files of a source that a release holds, as sorted paths relative to it.
 
     Left out is what ``.gitignore`` files of the source say (``.deployignore`` beside one is read as well),
     and what is never shipped. A symlink is followed where it stays inside the source.
+
+    :param without: a folder of the source that is left out too.
     """
-    return sorted(walk(folder, folder, []))
+    return sorted(walk(folder, folder, [], folder / without if without else None))
 
 
-def walk(top: Path, folder: Path, specs: list[tuple[Path, GitIgnoreSpec]]) -> Iterator[str]:
+def walk(top: Path, folder: Path, specs: list[tuple[Path, GitIgnoreSpec]], without: Path | None) -> Iterator[str]:
     """Yield the files below ``folder``, under the ignore files of the folders above it."""
     lines: list[str] = list(NEVER) if folder == top else []
     for name in (".gitignore", ".deployignore"):
@@ -34,6 +36,8 @@ def walk(top: Path, folder: Path, specs: list[tuple[Path, GitIgnoreSpec]]) -> It
         for entry in sorted(entries, key=lambda item: item.name):
             path = Path(entry.path)
             is_dir = entry.is_dir()
+            if path == without:
+                continue
             if any(spec.match_file(f"{path.relative_to(base)}{'/' if is_dir else ''}") for base, spec in specs):
                 continue
             if entry.is_symlink() and not path.resolve().is_relative_to(top.resolve()):
@@ -41,6 +45,6 @@ def walk(top: Path, folder: Path, specs: list[tuple[Path, GitIgnoreSpec]]) -> It
             if is_dir and entry.is_symlink() and any(path.samefile(up) for up in (folder, *folder.parents)):
                 continue  # A circle.
             if is_dir:
-                yield from walk(top, path, specs)
+                yield from walk(top, path, specs, without)
             elif entry.is_file():
                 yield str(path.relative_to(top))

@@ -49,6 +49,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "app/pack/deep/mod.py": "a: int = 1\n(b, c) = 1, 2\n",
         "app/star.py": "from x import *\n",
         "app/broken.py": "def (:\n",
+        "app/front/package.json": "{}",
+        "app/front/package-lock.json": "{}",
+        "app/unlocked/package.json": "{}",
         "no_module/requirements.txt": "flask\n",
         "no_requirements/wsgi.py": "app = 1\n",
     }
@@ -213,6 +216,13 @@ BAD: dict[str, tuple[Any, str, str, str]] = {
     "requirements_outside": (one(requirements="../x.txt"), ".requirements", "'../x.txt'", "inside the source"),
     "requirements_absolute": (one(requirements="/x.txt"), ".requirements", "'/x.txt'", "inside the source"),
     "requirements_is_a_folder": (one(requirements="static"), ".requirements", "'static'", "a file of the source"),
+    "frontend_missing": (one(frontend="frontend"), ".frontend", "'frontend'", "frontend/package.json is missing"),
+    "frontend_without_package": (one(frontend="static"), ".frontend", "'static'", "static/package.json is missing"),
+    "frontend_without_lock": (one(frontend="unlocked"), ".frontend", "'unlocked'", "package-lock.json is missing"),
+    "frontend_outside": (one(frontend="../app/front"), ".frontend", "'../app/front'", "inside the source"),
+    "frontend_absolute": (one(frontend="/front"), ".frontend", "'/front'", "inside the source"),
+    "frontend_is_everything": (one(frontend="."), ".frontend", "'.'", "inside the source"),
+    "frontend_is_a_list": (one(frontend=["front"]), ".frontend", "['front']", "type str"),
     "static_is_anothers_mount": (
         one(static={"/docs": "static"}) + [{"name": "b", "mount": "/docs"}],
         "(b).mount",
@@ -353,6 +363,7 @@ GOOD: dict[str, Rows] = {
     "limits_high": one(
         port=65535, processes=256, threads=256, keep_releases=100, health={"path": "/a?b", "timeout": 600}
     ),
+    "frontends": [{"name": f"a{n}", "mount": f"/{n}", "frontend": f} for n, f in enumerate(["", "front", "front/"])],
     "settings": one(environment={"A": "x", "b_2": 1, "_C": 1.5, "D": True, "E": "", "F": "$x\n'\"", "PATHS": "/x"}),
     "secrets": one(secrets={"A": "x", "B": 1}),
     "services": one(services=[{"name": "mail", "command": "celery"}, {"name": "beat", "command": "celery beat"}]),

@@ -1,0 +1,155 @@
+"""Building an app's front end on the control node, once for each content. Runs on the control node only."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.hosted.flask.plugins.module_utils.files import discard, sync
+
+# What a build makes of the folder, and what a tool keeps in it: no part of what it is made from.
+NEVER = {"node_modules", ".git", ".DS_Store"}
+MADE = "dist"
+LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
+COMMANDS = (
+    ["npm", "ci", "--include=dev", "--no-audit", "--no-fund"],
+    ["npm", "run", "build"],
+)
+KEEP = 5  # builds of one front end, the latest used ones
+FRESH = 3600.0  # seconds for which a build is kept in any case: a deploy of another terminal may be about to ship it
+
+
+class BuildError(Exception):
+    """A front end could not be built; the text is for the user."""
+
+
+def inputs(folder: Path) -> list[str]:
+    """Return the files that a front end is built from, as sorted paths relative to its ``folder``.
+
+    Also those that git ignores: Vite reads ``.env.local``.
+    """
+    found = []
+    for at, folders, names in os.walk(folder, followlinks=True):
+        here = Path(at).relative_to(folder)
+        folders[:] = [
+            name
+            for name in folders
+            if name not in NEVER and here / name != Path(MADE) and not leads_back(Path(at, name), folder)
+        ]
+        found += [str(here / name) for name in names if name not in NEVER]
+    return sorted(path for path in found if (folder / path).is_file())
+
+
+def leads_back(path: Path, top: Path) -> bool:
+    """Whether a folder is a link to one that it lies in, at or below ``top``."""
+    return path.is_symlink() and any(path.samefile(up) for up in path.parents if up.is_relative_to(top))
+
+
+def digest_of(folder: Path, paths: list[str]) -> str:
+    """Return a hash of all that a build depends on, but for the versions of node and npm."""
+    digest = hashlib.sha256()
+    for path in paths:
+        data = (folder / path).read_bytes()
+        mode = os.access(folder / path, os.X_OK)
+        digest.update(f"{path}\0{int(mode)}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+    # Vite takes these from its environment into what it builds.
+    given = sorted((key, value) for key, value in os.environ.items() if key.startswith("VITE_"))
+    digest.update(json.dumps(given).encode())
+    return digest.hexdigest()[:16]
+
+
+def built(app: dict[str, Any], project: Path) -> Path | None:
+    """Return the folder that holds an app's built front end, None where it can be neither built nor found.
+
+    It is built in a copy, below ``project/.cache/frontends``; two deploys that need the same build make it once.
+
+    :raises BuildError: npm refuses it; the text ends with npm's own words.
+    """
+    source = Path(app["folder"], app["frontend"])
+    owner = app["source"]["git"] if isinstance(app["source"], dict) else os.path.realpath(app["folder"])
+    place = hashlib.sha256(json.dumps([owner, app["frontend"]]).encode()).hexdigest()[:16]
+    cache = project / ".cache/frontends" / place
+    paths = inputs(source)
+    result = cache / digest_of(source, paths)
+    if used(result):
+        return result
+    if not (shutil.which("npm") and shutil.which("node")):
+        return None
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Freed by the kernel when its holder dies.
+        if not used(result):
+            for left in cache.glob("*.partial"):
+                discard(left)
+            partial = cache / f"{result.name}.partial"
+            try:
+                build(source, paths, partial, app)
+                (partial / MADE).rename(result)
+                os.utime(result)
+                sync(cache)
+            finally:
+                discard(partial)
+            prune(cache)
+    return result
+
+
+def used(result: Path) -> bool:
+    """Whether a build is there; then it is noted that it was needed again."""
+    try:
+        os.utime(result)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def build(source: Path, paths: list[str], partial: Path, app: dict[str, Any]) -> None:
+    """Copy a front end's files and build it there, all of the result on the disk.
+
+    :raises BuildError: see :func:`built`.
+    """
+    for path in paths:
+        (partial / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / path, partial / path)
+    for command in COMMANDS:
+        run = subprocess.run(
+            command, cwd=partial, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace",
+        )  # fmt: skip
+        if run.returncode:
+            raise BuildError(
+                f"app {app['name']}: its front end in {source} does not build, nothing was changed:"
+                f" `{' '.join(command[: 3 if command[1] == 'run' else 2])}` ended with {run.returncode}."
+                f" Its own output ends:\n{run.stdout.strip()[-6000:]}"
+            )
+    if not any(path.is_file() for path in (partial / MADE).rglob("*")):
+        raise BuildError(
+            f"app {app['name']}: its front end in {source} was built, but its {MADE} folder is empty or missing."
+            f" `npm run build` has to write into {MADE}, as Vite does."
+        )
+    for at, _, files in os.walk(partial / MADE):
+        for name in files:
+            if not os.path.islink(os.path.join(at, name)):
+                sync(Path(at, name))
+        sync(Path(at))
+
+
+def prune(cache: Path) -> None:
+    """Delete the builds of a front end that nobody needed lately."""
+    builds = [(path.stat().st_mtime, path) for path in cache.iterdir() if path.is_dir()]
+    for when, path in sorted(builds, reverse=True)[KEEP:]:
+        if time.time() - when > FRESH:
+            discard(path)
+
+
+def files(result: Path) -> list[str]:
+    """Return the files of a build, as sorted paths relative to it; links are followed where they stay inside."""
+    top = result.resolve()
+    found = [os.path.relpath(os.path.join(at, name), result) for at, _, names in os.walk(result) for name in names]
+    return sorted(path for path in found if (file := (result / path).resolve()).is_file() and file.is_relative_to(top))
