@@ -7,14 +7,21 @@ import fcntl
 import http.client
 import json
 import os
+import re
+import secrets
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.hosted.flask.plugins.module_utils.files import write
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv
+
+KEY = re.compile(r"[!-~]{16,}")  # one word: what an app would keep as its key in a file
+SETS_KEY = re.compile(r"\s*(export\s+)?SECRET_KEY=(.*)")
 
 
 class Home:
@@ -80,6 +87,35 @@ class Home:
             )
         front = description["router"] or self.app["front"]
         return Home({**self.app, **description, "front": front}, self.who, self.wait)
+
+    # --- the app's own key
+
+    def key(self) -> str:
+        """Return the SECRET_KEY that was made for the app on this host, empty where none was."""
+        found = [line[2] for line in map(SETS_KEY.fullmatch, self.env()) if line]
+        with contextlib.suppress(ValueError):  # Cut short, or written by hand.
+            return "".join(shlex.split(found[-1] if found else ""))
+        return ""
+
+    def env(self) -> list[str]:
+        """Return the lines of the file that every release of the app reads before its own settings."""
+        try:
+            return (self.root / "env").read_text(errors="surrogateescape").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def keep_key(self) -> None:
+        """Make the app's SECRET_KEY, where it has none yet; it is never replaced.
+
+        A key that the app kept itself in ``data/secret_key``, before there was this one, is taken over.
+        """
+        if self.key():
+            return
+        kept = self.root / "data/secret_key"
+        own = kept.read_text(errors="replace").strip() if kept.is_file() else ""
+        key = own if KEY.fullmatch(own) else secrets.token_hex(32)
+        lines = [*self.env(), f"SECRET_KEY={shlex.quote(key)}"]
+        write(self.root / "env", "\n".join([*lines, ""]).encode(errors="surrogateescape"), 0o600)
 
     # --- what answers
 

@@ -200,12 +200,15 @@ def status(home: Home) -> Result:
 def absent(home: Home, purge: bool, check: bool) -> Result:
     """Remove an app: programs, files and logs. ``data/`` stays while it holds something, unless ``purge``.
 
+    With it stays the app's key: who is logged in to what is kept there still is when the app comes back.
+
     :returns: as :func:`deploy`, and ``kept``, the data that stays.
     """
     data, logs = home.root / "data", home.home / "logs"
     keep_data = not purge and data.is_dir() and any(data.iterdir())
     written = [*logs.glob(f"{home.name}.log*"), *logs.glob(f"{home.name}-*.log*")]
-    rest = [item for item in home.root.glob("*") if not (keep_data and item == data)] if home.root.exists() else []
+    kept = {data, home.root / "env"} if keep_data else set()
+    rest = [item for item in home.root.glob("*") if item not in kept] if home.root.exists() else []
     result: Result = {"changed": False, "actions": [], "diff": [], **({"kept": str(data)} if keep_data else {})}
     if not rest and (keep_data or not home.root.exists()) and not home.ini.exists() and not written:
         return result

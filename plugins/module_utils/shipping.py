@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shlex
 from pathlib import Path
 from typing import Any
@@ -115,9 +114,7 @@ class Shipment:
         free = os.statvfs(home.root).f_bavail * os.statvfs(home.root).f_frsize
         if free < needed:
             raise Refused(f"disk: {free >> 20} MiB are free in {home.root}, {needed >> 20} MiB are needed")
-        env = home.root / "env"
-        if not env.exists():
-            write(env, f"SECRET_KEY={secrets.token_hex(32)}\n", 0o600)
+        home.keep_key()
 
     def ship(self, venv: Venv) -> None:
         """Build the venv, lay the release out beside the others and seal it by its rename."""

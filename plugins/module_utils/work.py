@@ -14,7 +14,7 @@ import traceback
 from typing import Any, BinaryIO
 
 from ansible_collections.hosted.flask.plugins.module_utils import releases
-from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
+from ansible_collections.hosted.flask.plugins.module_utils.homes import KEY, Home
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 
 AT_ONCE = 4  # apps; most of a switch is waiting, its start is not
@@ -91,14 +91,20 @@ def fork(app: dict[str, Any], *arguments: Any) -> tuple[int, BinaryIO]:
             os.close(reader)
             if os.geteuid() == 0 and not app["router"]:
                 become(app["account"])
-            answer = work(app, *arguments)
+            answer = without_key(json.dumps(work(app, *arguments)), Home(app))
         except BaseException:
-            answer = failure(traceback.format_exc())
+            answer = json.dumps(failure(traceback.format_exc()))
         with open(writer, "w") as pipe:
-            json.dump(answer, pipe)
+            pipe.write(answer)
         os._exit(0)
     os.close(writer)
     return child, open(reader, "rb")
+
+
+def without_key(text: str, home: Home) -> str:
+    """Return an answer without the key that was made for the app here; what the app itself says may hold it."""
+    key = home.key()
+    return text.replace(json.dumps(key)[1:-1], "********") if KEY.fullmatch(key) else text
 
 
 def join(child: int, pipe: BinaryIO) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -23,15 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS, ActionModule
+from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS, ActionModule, pack
 from ansible_collections.hosted.flask.plugins.module_utils import programs, releases
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 from ansible_collections.hosted.flask.plugins.module_utils.shipping import Shipment
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.switch import Switch
+from ansible_collections.hosted.flask.plugins.plugin_utils import remote
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements
 from support import completed, free_port, process, program_states, render, tree, until
+from test_actions import Here
 
 FLASK = """\
 import os
@@ -997,9 +1000,12 @@ def absent(site: Site) -> None:
     before = tree(site.root)
     assert site.deploy(check=True, state="absent")["changed"]
     assert tree(site.root) == before
+    key = site.at().key()
     result = site.deploy(state="absent")
     assert (result["changed"], result["kept"]) == (True, str(site.root / "data"))
-    assert [path.name for path in site.root.iterdir()] == ["data"]
+    assert sorted(path.name for path in site.root.iterdir()) == ["data", "env"]
+    assert len(key) == 64
+    assert site.at().key() == key, "who is logged in to what is kept stays so when the app comes back"
     assert (site.root / "data/upload").read_text() == "dear\n"
     assert site.states() == {}
     assert not site.ini.exists()
@@ -1077,6 +1083,62 @@ def test_the_history_is_the_accounts_own_and_outlives_a_torn_line(plain: Site) -
     assert 1.5 <= last.pop("seconds") < 10
     assert last == {"who": "tester@here", "action": "rollback", "release": "r2", "commit": "", "result": "refused"}
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+KEYS: dict[str, tuple[str | None, str | None, str]] = {
+    "none": (None, None, r"[0-9a-f]{64}"),
+    "kept_by_the_app": (None, "0123456789abcdef\n", "0123456789abcdef"),
+    "kept_by_the_app_with_signs": (None, "'$HOME`id`\\\"#;xyz\n", re.escape("'$HOME`id`\\\"#;xyz")),
+    "kept_by_the_app_empty": (None, "\n", r"[0-9a-f]{64}"),
+    "kept_by_the_app_too_short_for_a_key": (None, "dev\n", r"[0-9a-f]{64}"),
+    "made_before": ("SECRET_KEY=before\n", "0123456789abcdef\n", "before"),
+    "made_by_hand": ("A=1\nexport SECRET_KEY='be fore'\n", None, "be fore"),
+    "cut_short": ("SECRET_KEY=", None, r"[0-9a-f]{64}"),
+    "others": ("A=1\nB='two words'\n", None, r"[0-9a-f]{64}"),
+}
+
+
+@pytest.mark.parametrize(("env", "kept", "expected"), KEYS.values(), ids=KEYS)
+def test_the_key_is_made_once(env: str | None, kept: str | None, expected: str, plain: Site) -> None:
+    """What a shell reads from the file is the key, and all else that was in it stays."""
+    plan = plain.prepare()
+    file, data = plain.root / "env", plain.root / "data"
+    data.mkdir(parents=True)
+    if env is not None:
+        file.write_text(env)
+    if kept is not None:
+        (data / "secret_key").write_text(kept)
+    keys = set()
+    for _ in range(2):
+        Shipment(plan.home, plan.blobs).make_room()
+        command = ["sh", "-c", '. "$0"; printf %s "$SECRET_KEY"', str(file)]
+        keys |= {plan.home.key(), subprocess.run(command, capture_output=True, text=True, check=True).stdout}
+    [key] = keys
+    assert re.fullmatch(expected, key)
+    assert file.read_text().startswith(env or "")
+    assert env == file.read_text() or file.stat().st_mode & 0o777 == 0o600
+    assert [path for path in plain.root.iterdir() if "partial" in path.name] == []
+
+
+def test_no_two_apps_have_the_same_key(plain: Site) -> None:
+    keys = set()
+    for _ in range(2):
+        plan = plain.prepare()
+        Shipment(plan.home, plan.blobs).make_room()
+        keys.add(plan.home.key())
+        (plain.root / "env").unlink()
+    assert len(keys) == 2
+
+
+def test_the_key_is_in_no_answer(plain: Site) -> None:
+    """Though the app itself says it, to whoever reads what a deploy printed."""
+    plan = plain.prepare(migrate='echo "the key is $SECRET_KEY"; exit 3')
+    call = {"verb": "deploy", "apps": [plan.home.app], "check": False, "who": "me", "wait": 0, "secrets": {}}
+    contents = pack({digest: plain.source / path for path, _, digest in plan.home.app["manifest"]})
+    answer = remote.run(Here(), "work", call, contents, {"ansible_python_interpreter": sys.executable}, [])  # type: ignore[arg-type]
+    assert "ended with 3:\nthe key is ********" in answer["msg"]
+    assert len(plain.at(plan.home.app).key()) == 64
+    assert plain.at(plan.home.app).key() not in json.dumps(answer) + (plain.root / "history.jsonl").read_text()
 
 
 GOOD = {

@@ -27,7 +27,8 @@ def test_front_does_not_know_it(host):
 
 def test_its_data_is_all_that_is_left_of_it(host):
     root = "/home/goes/apps/goes"
-    assert host.check_output(f"find {root} -type f -o -type l") == f"{root}/data/upload.txt"
+    found = host.check_output(f"find {root} -type f -o -type l").split()
+    assert sorted(found) == [f"{root}/data/upload.txt", f"{root}/env"], "and the key of those who are logged in to it"
     assert host.check_output(f"cat {root}/data/upload.txt") == "precious"
     assert host.check_output(
         "ls -A /home/goes/etc/services.d /home/goes/logs | grep -v supervisord.log || :"
