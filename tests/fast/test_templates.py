@@ -516,12 +516,11 @@ def release(request: pytest.FixtureRequest, short: Path) -> Path:
     return root / "slots/live"
 
 
-def start(slot: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def start(slot: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a slot's start script, as supervisord does: from elsewhere, with hardly any environment."""
     command = [str(slot / ".hosted/start"), *words]
-    return subprocess.run(
-        command, cwd="/", env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=20
-    )
+    environment = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=20)
 
 
 def test_run_gives_a_command_the_venv_and_the_settings_as_they_are(release: Path) -> None:
@@ -589,6 +588,57 @@ def test_without_a_word_it_becomes_the_server(
     assert {**environment, **told, "HOSTED_SLOT": slot} == environment
     if program == "gunicorn":
         assert environment["LISTEN_PID"] == str(pid)
+
+
+TELL = """\
+printf '%s|' "$PROMETHEUS_MULTIPROC_DIR" $(stat -c %a "$PROMETHEUS_MULTIPROC_DIR") $(ls -A "$PROMETHEUS_MULTIPROC_DIR")
+touch "$PROMETHEUS_MULTIPROC_DIR/counter_$$.db" "$PROMETHEUS_MULTIPROC_DIR/gauge all_$$.db"
+"""
+
+
+def serve(slot: Path, tmp_path: Path, umask: int = 0o027, **environment: str) -> str:
+    """Start a slot's server, which tells of the folder for its figures and leaves some there; return what it told."""
+    root = slot.parents[1]
+    (slot / ".hosted/serve").write_text(TELL)
+    holder = [sys.executable, "-IS", str(root / "listen.py"), "hold", str(root / "run")]
+    environment = {"PATH": os.environ["PATH"], **environment}
+    with process(holder, tmp_path / "log"):
+        command = [str(slot / ".hosted/start")]
+        run = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, umask=umask, timeout=20)
+    assert (run.returncode, run.stderr) == (0, "")
+    return run.stdout
+
+
+@pytest.mark.parametrize("slot", ["live", "standby"])
+def test_each_start_of_the_server_has_an_empty_folder_for_its_figures(slot: str, release: Path, tmp_path: Path) -> None:
+    """One for each slot, for both may run at once, and for nobody else to read."""
+    folder = release.parents[1] / f"run/{slot}.metrics"
+    for _ in range(3):
+        assert serve(release.with_name(slot), tmp_path) == f"{folder}|700|"
+        assert len(list(folder.iterdir())) == 2
+    assert [path.name for path in folder.parent.glob("*.metrics")] == [folder.name]
+
+
+def test_figures_are_the_servers_alone(release: Path, tmp_path: Path) -> None:
+    """Not what supervisord happened to be started with; what else runs in a release would change them."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "dear").touch()
+    told = serve(release, tmp_path, PROMETHEUS_MULTIPROC_DIR=str(elsewhere))
+    assert told.startswith(f"{release.parents[1]}/run/live.metrics|")
+    run = start(release, "run", 'echo "<${PROMETHEUS_MULTIPROC_DIR-unset}>"', PROMETHEUS_MULTIPROC_DIR=str(elsewhere))
+    assert run.stdout == "<unset>\n"
+    assert [path.name for path in elsewhere.iterdir()] == ["dear"]
+
+
+def test_a_folder_of_the_apps_own_choice_is_left_as_it_is(release: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir(0o700)
+    (own / "dear").touch()
+    with open(release / ".hosted/env", "a") as settings:
+        settings.write(f"PROMETHEUS_MULTIPROC_DIR={own}\n")
+    assert serve(release, tmp_path) == f"{own}|700|dear|"
+    assert not (release.parents[1] / "run/live.metrics").exists()
 
 
 def test_claim_makes_live_the_address_of_the_front(release: Path) -> None:
