@@ -1,0 +1,266 @@
+"""What visitors get through nginx and through the router of platform local, from real apps at / and below a path."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS
+from support import NGINX, completed, free_port, process, render, short_folder, tool, until
+from test_releases import Site, visited
+
+# Tells what it sees of a request, and repeats what it is told through a WebSocket, in the manner of each server.
+APP = """\
+import base64
+import hashlib
+import json
+import os
+
+
+def shake_hands(environ, respond):
+    import uwsgi
+
+    try:
+        uwsgi.websocket_handshake()
+    except OSError:  # The wheel of uWSGI is built without SSL, and has no SHA-1 of its own.
+        key = environ["HTTP_SEC_WEBSOCKET_KEY"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        headers = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept)]
+        respond("101 Switching Protocols", headers)(b"")
+
+
+def repeat(environ, respond):
+    me = f"{os.environ['HOSTED_RELEASE']} {environ.get('SCRIPT_NAME', '')}"
+    try:
+        import uwsgi
+    except ImportError:
+        from simple_websocket import ConnectionClosed, Server
+
+        channel = Server(environ)
+        channel.send(me)
+        try:
+            while True:
+                channel.send("again: " + channel.receive())
+        except ConnectionClosed:
+            raise StopIteration from None  # gunicorn's own word for a connection that is closed.
+    shake_hands(environ, respond)
+    uwsgi.websocket_send(me)
+    try:
+        while True:
+            uwsgi.websocket_send("again: " + uwsgi.websocket_recv().decode())
+    except OSError:
+        return []
+
+
+def app(environ, respond):
+    if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+        return repeat(environ, respond)
+    seen = {key: value for key, value in environ.items() if isinstance(value, str)}
+    status = "404 Not Found" if environ["PATH_INFO"].endswith("gone.css") else "200 OK"
+    respond(status, [("Content-Type", "application/json")])
+    return [json.dumps(seen).encode()]
+"""
+ROWS: dict[str, dict[str, Any]] = {
+    "uwsgi": {"mount": "/", "server": "uwsgi"},
+    "uwsgi_below": {"mount": "/your/path", "server": "uwsgi"},
+    "gunicorn": {"mount": "/gevent", "server": "gunicorn", "server_options": {"worker_class": "gevent"}},
+}
+NEEDS = {name: "gevent\nsimple-websocket\n" if row["server"] == "gunicorn" else "" for name, row in ROWS.items()}
+
+
+class WebSocket:
+    """A client, as a browser speaks it."""
+
+    def __init__(self, port: int, path: str) -> None:
+        """Connect, and see that the server takes it up."""
+        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        key = base64.b64encode(os.urandom(16)).decode()
+        lines = [
+            f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: keep-alive, Upgrade",
+            f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", f"Origin: http://127.0.0.1:{port}", "", "",
+        ]  # fmt: skip
+        self.socket.sendall("\r\n".join(lines).encode())
+        self.file = self.socket.makefile("rb")
+        head = b"".join(iter(self.file.readline, b"\r\n")).decode()
+        assert head.startswith("HTTP/1.1 101 "), head
+        accept = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head.split("\n"))}
+        assert headers["sec-websocket-accept"] == base64.b64encode(accept).decode()
+        assert headers["upgrade"].lower() == "websocket"
+        assert "upgrade" in headers["connection"].lower()
+
+    def send(self, text: str, kind: int = 1) -> None:
+        """Send a text, or with ``kind`` 8 the wish to close."""
+        data, mask = text.encode(), os.urandom(4)
+        assert len(data) < 126
+        masked = bytes(byte ^ mask[number % 4] for number, byte in enumerate(data))
+        self.socket.sendall(struct.pack("BB", 0x80 | kind, 0x80 | len(data)) + mask + masked)
+
+    def receive(self) -> str:
+        """Return the next text, empty when the connection ends."""
+        try:
+            head = self.file.read(2)
+        except ConnectionResetError:
+            return ""
+        if len(head) < 2 or head[0] & 15 == 8:
+            return ""
+        return self.file.read(head[1]).decode()
+
+    def close(self) -> None:
+        """Leave."""
+        self.file.close()
+        self.socket.close()
+
+
+@pytest.fixture(scope="module")
+def sites(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]:
+    """Deploy the apps, each with an HTTP port of platform local."""
+    before, folder = os.umask(0o027), tmp_path_factory.mktemp("fronts")
+    found = {name: Site(home, folder / name, free_port(), f"front_{name}") for name in ROWS}
+
+    def deploy(name: str) -> None:
+        found[name].write(APP, NEEDS[name])
+        found[name].deploy(**ROWS[name], threads=4)
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(deploy, found))
+        yield found
+    finally:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda site: site.deploy(state="absent", purge=True), found.values()))
+        os.umask(before)
+
+
+@pytest.fixture(scope="module")
+def nginx(sites: dict[str, Site]) -> Iterator[int]:
+    """Run an nginx with the site that role nginx writes for these apps; return its port."""
+    port = free_port()
+    for folder in short_folder():
+        apps = [completed(site.name, root=str(site.root), **ROWS[name]) for name, site in sites.items()]
+        given = {"nginx_apps": apps, "nginx_http_port": port, "__nginx_folder": str(folder)}
+        (folder / "uwsgi.conf").write_text(render("nginx", "uwsgi.conf.j2", **given))
+        (folder / "_.site.conf").write_text(render("nginx", "site.conf.j2", item="_", **given))
+        conf = folder / "nginx.conf"
+        conf.write_text((NGINX + "    include {0}/*.site.conf;\n}}\n").format(folder))
+        log = folder / "log"
+        with process([tool("nginx"), "-p", str(folder), "-c", str(conf), "-g", "daemon off; user root;"], log):
+
+            def listens() -> bool:
+                with socket.socket() as probe:
+                    return probe.connect_ex(("127.0.0.1", port)) == 0
+
+            until(f"nginx listens: {log.read_text()}", listens)
+            yield port
+
+
+FRONTS = ["nginx", "router"]
+
+
+@pytest.fixture(params=FRONTS)
+def front(request: pytest.FixtureRequest) -> str:
+    """Return which front is asked."""
+    return request.param
+
+
+@pytest.fixture(params=ROWS)
+def app(request: pytest.FixtureRequest) -> str:
+    """Return which app is asked."""
+    return request.param
+
+
+def port_of(front: str, site: Site, nginx: int) -> int:
+    return nginx if front == "nginx" else site.port
+
+
+def get(port: int, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Ask a front: status, headers with lower-case names, and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+
+
+# --- WebSockets
+
+
+def test_a_websocket_stays_open_both_ways(front: str, app: str, sites: dict[str, Site], nginx: int) -> None:
+    site, base = sites[app], ROWS[app]["mount"].rstrip("/")
+    with contextlib.closing(WebSocket(port_of(front, site, nginx), f"{base}/watch?x=1")) as client:
+        assert client.receive() == f"{site.live()} {base}"
+        for text in ("one", "two", "ünï"):
+            client.send(text)
+            assert client.receive() == f"again: {text}"
+        assert get(port_of(front, site, nginx), f"{base}/other")[0] == 200, "others are served meanwhile"
+
+
+def short_of_patience(site: Site, row: dict[str, Any], **more: Any) -> str:
+    """Deploy with a supervisor that kills what has not stopped after two seconds; return the release."""
+    plan = site.prepare(**row, threads=4, **more)
+    site.place = {key: plan.home.app[key] for key in PLACE_KEYS}
+    for program in ("program", "standby_program"):
+        assert "stopwaitsecs = 60\n" in plan.home.app[program]
+        plan.home.app[program] = plan.home.app[program].replace("stopwaitsecs = 60\n", "stopwaitsecs = 2\n")
+    assert plan.run()["changed"]
+    return plan.release
+
+
+def redeployed_under_a_websocket(site: Site, row: dict[str, Any], needs: str) -> None:
+    """Deploy twice, the second time with a client that does not leave."""
+    try:
+        site.write(APP, needs)
+        first = short_of_patience(site, row)
+        client = WebSocket(site.port, "/watch")
+        assert client.receive() == f"{first} "
+        begin = time.monotonic()
+        with visited(site) as seen:
+            second = short_of_patience(site, row, environment={"N": 2})
+        assert time.monotonic() - begin < 25
+        site.assert_at_rest(second)
+        assert seen == [first, second]
+        assert client.receive() == ""
+        with contextlib.closing(WebSocket(site.port, "/watch")) as again:
+            assert again.receive() == f"{second} "
+    finally:
+        site.deploy(state="absent", purge=True)
+
+
+def test_a_websocket_that_nobody_closes_holds_no_deploy_up(sites: dict[str, Site], home: Path, tmp_path: Path) -> None:
+    """It ends when the old release has had its time; nobody else notices, and the client finds the new one."""
+    with ThreadPoolExecutor() as pool:
+        stories = [
+            pool.submit(
+                redeployed_under_a_websocket,
+                Site(home, tmp_path / name, free_port(), f"held_{name}"),
+                {**ROWS[name], "mount": "/"},
+                NEEDS[name],
+            )
+            for name in ("uwsgi", "gunicorn")
+        ]
+    for story in stories:
+        story.result()
+
+
+def test_the_name_of_a_request_is_the_fronts(app: str, sites: dict[str, Site], nginx: int) -> None:
+    """However a client spells its own."""
+    seen = set()
+    for name in ("X-Request-ID", "x-request-id", "X_Request_ID"):
+        _, _, body = get(nginx, f"{ROWS[app]['mount'].rstrip('/')}/", **{name: "forged"})
+        assert b"forged" not in body
+        seen.add(json.loads(body)["HTTP_X_REQUEST_ID"])
+    assert len(seen) == 3
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in seen)
