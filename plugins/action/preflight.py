@@ -209,7 +209,7 @@ class ActionModule(ActionBase):
             for key, value in sorted(task_vars.items())
             if key.startswith(tuple(f"{role}_" for role in HOST_ROLES))
         }
-        keys = ("name", "account", "root", "mount", "domains", "static", "state", "purge")
+        keys = ("name", "account", "root", "mount", "domains", "static", "never_changing", "state", "purge")
         known = [{key: app[key] for key in keys} for app in apps]
         digest.update(json.dumps([variables, known], sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
@@ -242,6 +242,7 @@ def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path, 
         app["proxy_hops"] = 0
         app["router"] = app["front"] = f"127.0.0.1:{app['port']}"
     app["root"] = f"{app['home']}/apps/{app['name']}"
+    app["never_changing"] = rows.never_changing(app)
 
 
 def url(app: dict[str, Any], platform: str, task_vars: dict[str, Any], front: int) -> str:

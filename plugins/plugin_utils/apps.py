@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.hosted.flask.plugins.plugin_utils.frontends import LOCKS
+from ansible_collections.hosted.flask.plugins.plugin_utils.frontends import HASHED, LOCKS, MADE
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORMS = ("local", "server")
@@ -159,6 +159,21 @@ def inside(path: Any) -> bool:
     )
 
 
+def never_changing(app: dict[str, Any]) -> dict[str, str]:
+    """Return, for URLs of ``static`` whose files Vite names by their contents, what such a path matches.
+
+    Only what was built here: by its name alone a file of somebody else cannot be told from ``icon-DarkMode.svg``.
+    """
+    made = f"{app['frontend']}/{MADE}"
+    found = {}
+    for url, folder in app["static"].items():
+        path = os.path.normpath(folder)
+        if app["frontend"] and (path == made or path.startswith(f"{made}/")):
+            # In dist itself lies also what the user named, and Vite only copied; what it names is in assets.
+            found[url] = "/assets/.*" * (path == made) + HASHED
+    return found
+
+
 def check_source(app: dict[str, Any], at: str, problems: Problems) -> None:
     """Check a present app's folder: the source, its module and its requirements, into ``problems``."""
     source = Path(app["folder"])
@@ -300,6 +315,7 @@ def complete(
                 problems.add(f"{at}.source", app["source"], str(error))
                 continue
             check_source(app, at, problems)
+            app["static"] = {url: os.path.normpath(path) for url, path in app["static"].items()}
             if "static" not in row and "static" not in defaults:
                 app["static"] = {u: f for u, f in app["static"].items() if (Path(app["folder"]) / f).is_dir()}
         apps.append(app)

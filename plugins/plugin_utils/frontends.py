@@ -17,6 +17,9 @@ from ansible_collections.hosted.flask.plugins.module_utils.files import discard,
 # What a build makes of the folder, and what a tool keeps in it: no part of what it is made from.
 NEVER = {"node_modules", ".git", ".DS_Store"}
 MADE = "dist"
+# Ends the path of a file that Vite named by its content, NAME-HASH.js with a hash of eight characters; not where these
+# are a word, a capital one, a number or a word with a number, which a file that it only copied may end with.
+HASHED = r"-(?![A-Z]?[a-z-]*[0-9]*\.)[A-Za-z0-9_-]{8}\.[A-Za-z0-9]+(\.(map|gz|br))?$"
 LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
 COMMANDS = (
     ["npm", "ci", "--include=dev", "--no-audit", "--no-fund"],

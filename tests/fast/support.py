@@ -65,7 +65,7 @@ def completed(name: str = "shop", root: str | None = None, home: str = "/home/sh
     """Return an app as the preflight action hands it to the roles, without its checks."""
     defaults = apps.builtin_defaults()
     app = {**defaults, "name": name, "account": name, "home": home, "proxy_hops": 1, "router": "", **row}
-    return app | {"root": root or f"{app['home']}/apps/{name}"}
+    return app | {"root": root or f"{app['home']}/apps/{name}", "never_changing": apps.never_changing(app)}
 
 
 def until(what: str, check: Callable[[], Any], seconds: float = 10) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import functools
+import hashlib
 import os
 import re
 import subprocess
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.hosted.flask.plugins.plugin_utils import apps
+from ansible_collections.hosted.flask.plugins.plugin_utils import apps, frontends
 from support import ROOT
 
 WHERE = "inventory/group_vars/all/apps.yml"
@@ -501,3 +503,27 @@ def test_what_a_repository_lacks_is_named(repository: Path, tmp_path: Path) -> N
     rows = one(source={"git": str(repository), "version": "v1"}, module="main:app")
     [message] = complete(rows, tmp_path)[1]
     assert "main.py is missing" in parts(message)["allowed"]
+
+
+# --- names that change with the content
+
+NEVER_CHANGING = {
+    "not_built_here": ("", {"/static": "static", "/a": "frontend/dist/assets"}, {}),
+    "elsewhere": ("frontend", {"/static": "static", "/a": "frontend/distant", "/b": "frontend"}, {}),
+    "assets": ("frontend", {"/static": "static", "/a": "frontend/dist/assets"}, {"/a": ""}),
+    "spelt_otherwise": ("a/b", {"/a": "./a/b/dist/assets/", "/b": "a//b/dist"}, {"/a": "", "/b": "/assets/.*"}),
+    "all_of_it": ("frontend", {"/a": "frontend/dist"}, {"/a": "/assets/.*"}),
+}
+
+
+@pytest.mark.parametrize(("frontend", "static", "expected"), NEVER_CHANGING.values(), ids=NEVER_CHANGING)
+def test_what_never_changes_was_built_here(frontend: str, static: dict[str, str], expected: dict[str, str]) -> None:
+    found = apps.never_changing({"frontend": frontend, "static": static})
+    assert found == {url: before + frontends.HASHED for url, before in expected.items()}
+
+
+def test_of_a_thousand_hashes_hardly_one_is_taken_for_a_word() -> None:
+    """As Vite makes them, eight characters of base64 for URLs; one too few would only be asked for more often."""
+    hashes = [base64.urlsafe_b64encode(hashlib.sha256(bytes([n % 256, n // 256])).digest())[:8] for n in range(2000)]
+    seen = [re.search(frontends.HASHED, f"assets/index-{name.decode()}.js") for name in hashes]
+    assert seen.count(None) < 20

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS
-from support import NGINX, completed, free_port, process, render, short_folder, tool, until
+from support import completed, free_port, process, render, short_folder, tool, until
 from test_releases import Site, visited
 
 # Tells what it sees of a request, and repeats what it is told through a WebSocket, in the manner of each server.
@@ -73,10 +73,39 @@ def app(environ, respond):
     respond(status, [("Content-Type", "application/json")])
     return [json.dumps(seen).encode()]
 """
+STATIC = {"/static": "static", "/app/assets": "front/dist/assets", "/whole": "front/dist", "/gone": "no/where"}
 ROWS: dict[str, dict[str, Any]] = {
     "uwsgi": {"mount": "/", "server": "uwsgi"},
     "uwsgi_below": {"mount": "/your/path", "server": "uwsgi"},
     "gunicorn": {"mount": "/gevent", "server": "gunicorn", "server_options": {"worker_class": "gevent"}},
+}
+for row in ROWS.values():
+    row |= {"static": STATIC, "frontend": "front"}
+# What type of what file; under /static, /app/assets and /whole alike.
+TYPES = {
+    "a.css": "text/css",
+    "a.js": "(text|application)/javascript",
+    "a.mjs": "text/javascript",
+    "a.svg": "image/svg\\+xml",
+    "a.woff2": "font/woff2",
+    "a.json": "application/json",
+    "a.js.map": "application/json",
+    "a.webmanifest": "application/manifest\\+json",
+}
+# Files below a front end's dist/assets, and whether Vite named them.
+NAMES = {
+    "index-DiwrgTda.js": True,
+    "index-B4f_x-Zk.css": True,
+    "index-DiwrgTda.js.map": True,
+    "font-latin-600-normal-s0m3Th1n.woff2": True,
+    "my-calendar.js": False,
+    "my-Calendar.js": False,
+    "my-component.js": False,
+    "my-version2.js": False,
+    "photo-20240131.jpg": False,
+    "screenshot-1920x1080.png": False,
+    "jquery-3.7.1.min.js": False,
+    "DiwrgTda.js": False,
 }
 NEEDS = {name: "gevent\nsimple-websocket\n" if row["server"] == "gunicorn" else "" for name, row in ROWS.items()}
 
@@ -131,9 +160,16 @@ def sites(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
     before, folder = os.umask(0o027), tmp_path_factory.mktemp("fronts")
     found = {name: Site(home, folder / name, free_port(), f"front_{name}") for name in ROWS}
 
+    dist = folder / "dist"
+    (dist / "assets").mkdir(parents=True)
+    for file in (*TYPES, *NAMES):
+        (dist / "assets" / file).write_text(f"built {file}")
+        (dist / file).write_text(f"built {file}")
+
     def deploy(name: str) -> None:
-        found[name].write(APP, NEEDS[name])
-        found[name].deploy(**ROWS[name], threads=4)
+        files = {f"static/{file}": f"static {file}" for file in (*TYPES, "deeper/a.css", "index-DiwrgTda.js")}
+        found[name].write(APP, NEEDS[name], **files, **{"static/space in it.css": "", "front/src/main.js": ""})
+        found[name].deploy(**ROWS[name], threads=4, frontend_built=str(dist))
 
     try:
         with ThreadPoolExecutor() as pool:
@@ -154,10 +190,20 @@ def nginx(sites: dict[str, Site]) -> Iterator[int]:
         given = {"nginx_apps": apps, "nginx_http_port": port, "__nginx_folder": str(folder)}
         (folder / "uwsgi.conf").write_text(render("nginx", "uwsgi.conf.j2", **given))
         (folder / "_.site.conf").write_text(render("nginx", "site.conf.j2", item="_", **given))
-        conf = folder / "nginx.conf"
-        conf.write_text((NGINX + "    include {0}/*.site.conf;\n}}\n").format(folder))
-        log = folder / "log"
-        with process([tool("nginx"), "-p", str(folder), "-c", str(conf), "-g", "daemon off; user root;"], log):
+        text = render("nginx", "nginx.conf.j2", nginx_worker_connections=64)
+        for here, there in {
+            "user www-data;": "user root;",
+            "/run/nginx.pid": f"{folder}/nginx.pid",
+            "/var/log/nginx/": f"{folder}/",
+            "/etc/nginx/conf.d/*.conf": f"{folder}/*.site.conf",
+            "/etc/nginx/sites-enabled/": f"{folder}/none/",
+            "/etc/nginx/modules-enabled/": f"{folder}/none/",
+        }.items():
+            assert here in text
+            text = text.replace(here, there)
+        conf, log = folder / "nginx.conf", folder / "log"
+        conf.write_text(text)
+        with process([tool("nginx"), "-p", str(folder), "-c", str(conf), "-g", "daemon off;"], log):
 
             def listens() -> bool:
                 with socket.socket() as probe:
@@ -264,3 +310,110 @@ def test_the_name_of_a_request_is_the_fronts(app: str, sites: dict[str, Site], n
         seen.add(json.loads(body)["HTTP_X_REQUEST_ID"])
     assert len(seen) == 3
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in seen)
+
+
+# --- static files
+
+
+# gunicorn serves no files: on platform local its app does it itself.
+SERVING = [(front, app) for front in FRONTS for app in ROWS if (front, app) != ("router", "gunicorn")]
+
+
+@pytest.fixture(params=SERVING, ids="-".join)
+def served(request: pytest.FixtureRequest, sites: dict[str, Site], nginx: int) -> tuple[int, str]:
+    """Return the port of a front that serves an app's static files itself, and what URLs of the app start with."""
+    front, app = request.param
+    return port_of(front, sites[app], nginx), ROWS[app]["mount"].rstrip("/")
+
+
+ANEW, FOR_EVER = "no-cache", "public, max-age=31536000, immutable"
+
+
+@pytest.mark.parametrize("url", ["/static", "/app/assets", "/whole", "/whole/assets"])
+def test_static_files_are_what_they_are(url: str, served: tuple[int, str]) -> None:
+    port, base = served
+    for file, kind in TYPES.items():
+        status, headers, body = get(port, f"{base}{url}/{file}")
+        text = f"static {file}" if url == "/static" else f"built {file}"
+        assert (status, body.decode()) == (200, text)
+        assert re.fullmatch(kind, headers["content-type"].partition(";")[0]), file
+        assert headers["cache-control"] == ANEW
+
+
+def test_what_is_named_by_its_content_is_kept(served: tuple[int, str]) -> None:
+    """Where it was built here; elsewhere, and by its name alone, none can be told from what a person named."""
+    port, base = served
+    for file, named in NAMES.items():
+        for url in ("/app/assets", "/whole/assets"):
+            status, headers, body = get(port, f"{base}{url}/{file}")
+            assert (status, body.decode()) == (200, f"built {file}")
+            assert headers["cache-control"] == (FOR_EVER if named else ANEW), file
+        assert get(port, f"{base}/whole/{file}")[1]["cache-control"] == ANEW
+    assert get(port, f"{base}/static/index-DiwrgTda.js")[1]["cache-control"] == ANEW
+
+
+def test_what_did_not_change_is_not_sent_again(served: tuple[int, str]) -> None:
+    port, base = served
+    _, headers, _ = get(port, f"{base}/static/a.css")
+    again = get(port, f"{base}/static/a.css", If_None_Match=headers["etag"])
+    assert (again[0], again[2], again[1]["etag"]) == (304, b"", headers["etag"])
+    assert again[1]["cache-control"] == ANEW
+    status, _, body = get(port, f"{base}/static/a.css", If_None_Match='"another"')
+    assert (status, body) == (200, b"static a.css")
+    later = "Fri, 31 Dec 2100 00:00:00 GMT"
+    if "last-modified" in headers:
+        assert get(port, f"{base}/static/a.css", If_Modified_Since=headers["last-modified"])[0] == 304
+        assert get(port, f"{base}/static/a.css", If_Modified_Since=later)[0] == 200, "back to an older release"
+
+
+ELSEWHERE = [
+    "/static/",
+    "/static",
+    "/static/deeper",
+    "/static/missing.css",
+    "/static/gone.css",
+    "/staticky/a.css",
+    "/app/",
+    "/app/jobs/1",
+    "/app/assets/gone-DiwrgTda.js",
+    "/app/assets/",
+    "/gone/x.css",
+    "/static/%2e%2e/wsgi.py",
+    "/static/../wsgi.py",
+    "/app/assets/..%2f..%2f..%2fwsgi.py",
+    "/front/src/main.js",
+    "/",
+]
+
+
+@pytest.mark.parametrize("path", ELSEWHERE)
+def test_what_is_no_static_file_is_the_apps_own(path: str, served: tuple[int, str]) -> None:
+    """With its path as it should be, and without a word of caching."""
+    port, base = served
+    status, headers, body = get(port, f"{base}{path}")
+    assert b"def app" not in body
+    if status == 400:
+        assert ".." in path
+        return
+    assert status == (404 if path.endswith("gone.css") else 200)
+    seen = json.loads(body)
+    assert "cache-control" not in headers
+    assert "etag" not in headers
+    if ".." not in path and "%" not in path:
+        assert (seen.get("SCRIPT_NAME", ""), seen["PATH_INFO"]) == (base, path)
+
+
+def test_static_files_below_a_folder_and_with_a_space(served: tuple[int, str]) -> None:
+    port, base = served
+    assert get(port, f"{base}/static/deeper/a.css")[2] == b"static deeper/a.css"
+    assert get(port, f"{base}/static/space%20in%20it.css")[0] == 200
+
+
+def test_a_post_to_a_static_url_finds_the_app_where_there_is_no_file(served: tuple[int, str]) -> None:
+    port, base = served
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("POST", f"{base}/static/upload", body=b"x" * 1000)
+        answer = connection.getresponse()
+        seen = json.loads(answer.read())
+    assert (answer.status, seen["REQUEST_METHOD"], seen["CONTENT_LENGTH"]) == (200, "POST", "1000")

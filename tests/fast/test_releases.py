@@ -75,8 +75,10 @@ def rendered(description: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return what the roles render for an app's description: files of the release, and programs."""
     app = json.loads(description)
     server, config = app["server"], {"uwsgi": "uwsgi.ini", "gunicorn": "gunicorn.conf.py"}[app["server"]]
+    types = {".hosted/mime.types": script("uwsgi", "mime.types.j2")} if server == "uwsgi" else {}
     inis = {name: f"{stem}.ini.j2" for name, stem in (("app", "programs"), ("standby", "standby"))}
     return {
+        **types,
         config: render(server, f"{config}.j2", **{f"__{server}_app": app}),
         ".hosted/serve": script(server, "serve.j2"),
         ".hosted/start": script("flask_app", "start.j2"),

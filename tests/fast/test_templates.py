@@ -83,6 +83,7 @@ def test_every_template_is_tried_here() -> None:
         "standby.ini.j2",
         "supervisord.conf.j2",
         "supervisord@.service.j2",
+        "mime.types.j2",
         "serve.j2",
         "uwsgi.ini.j2",
     ]
@@ -117,6 +118,10 @@ SITES: dict[str, list[dict[str, Any]]] = {
     "two_mounts": [{"name": "a", "mount": "/a"}, {"name": "b", "mount": "/b/c"}],
     "mount_below_a_mount": [{"name": "a", "mount": "/a"}, {"name": "b", "mount": "/a/b"}, {"name": "c"}],
     "everywhere_and_one_domain": [{"name": "a"}, {"name": "b", "domains": ["x.org"]}],
+    "built": [
+        {"frontend": "f", "static": {"/a": "static", "/b": "f/dist/assets", "/c": "f/dist"}, "mount": "/x"},
+        {"name": "second", "frontend": "g", "static": {"/b": "g/dist/assets"}, "domains": ["x.org", "y.org"]},
+    ],
     "no_static": [{"static": {}, "mount": "/x"}],
 }
 
@@ -178,6 +183,8 @@ def uwsgi(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
         app = "def app(environ, respond):\n    respond('200 OK', [])\n    return []\n\n\n"
         (folder / module).write_text(app + "def create_app():\n    return app\n")
     (folder / "run").mkdir()
+    (folder / ".hosted").mkdir()
+    (folder / ".hosted/mime.types").write_text(render("uwsgi", "mime.types.j2"))
     (folder / "uwsgi.ini").write_text(text)
     environment = {
         "PATH": os.environ["PATH"],
@@ -195,6 +202,8 @@ def uwsgi(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
 UWSGI: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "defaults": ({}, {}, "WSGI app 0 (mountpoint='') ready"),
     "extreme": (EXTREME, {}, "WSGI app 0 (mountpoint='/your/path/deeper') ready"),
+    "local": ({"router": "127.0.0.1:1"}, {}, "^/static/"),
+    "local_extreme": ({**EXTREME, "router": "127.0.0.1:1", "frontend": "deep/er"}, {}, "^/a/b\\.c\\~d/"),
     "low": ({"processes": 1, "threads": 1}, {"uwsgi_buffer_size": 1024, "uwsgi_harakiri": 1}, "for 1 cores"),
     "high": (
         {"processes": 256, "threads": 256},
