@@ -58,6 +58,18 @@ def test_static_folder_is_served_by_the_front(host):
     assert shop(host, "/static/shop.css").release
 
 
+def test_what_was_built_is_served_by_the_front_and_kept(host):
+    """And nothing of what it was built from is on the host."""
+    answer = shop(host, "/front/assets/index-DiwrgTda.js")
+    assert (answer.status, answer.release, answer.text) == (200, None, 'document.title = "built";\n')
+    assert answer.headers["Content-Type"].endswith("/javascript")
+    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert shop(host, "/assets/shop.css").headers["Cache-Control"] == "no-cache"
+    assert shop(host, "/front/assets/gone-DiwrgTda.js").release, "what is no file is the app's own business"
+    found = host.check_output(f"cd {APP}/slots/live/front && find . -type f | sort").split()
+    assert found == ["./dist/assets/index-DiwrgTda.js", "./dist/index.html"]
+
+
 def test_processes_and_threads(host):
     servers = pids(host, "^keeper .*bin/uwsgi ")
     assert len(servers) == 1 + 3
