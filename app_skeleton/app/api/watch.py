@@ -11,9 +11,8 @@ from flask import Response, abort, request
 from flask_jwt_extended import decode_token
 from simple_websocket import ConnectionClosed
 
-from .. import websocket
 from ..model import User
-from . import tokens
+from . import tokens, websocket
 from .schemas import JobOut
 
 # Bounds how long a server that stops waits for its last requests; the client connects again.

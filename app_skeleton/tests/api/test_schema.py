@@ -15,6 +15,7 @@ pytest.importorskip("app.model")
 pytest.importorskip("app.tasks")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("schemathesis"), reason="it is not installed")
 def test_schema(make_api, tmp_path):
     """All checks of schemathesis, on a server with everything put in."""

@@ -124,6 +124,7 @@ def test_state_of_a_broker(tmp_path):
     assert tasks.state(f"redis+socket://{tmp_path}/none.sock") == "unreachable"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="there is no redis-server here")
 def test_worker(make_app, jobs, make_job, tmp_path, monkeypatch):
     """A job goes through a real broker to a real worker and comes back done."""

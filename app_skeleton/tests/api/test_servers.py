@@ -146,6 +146,7 @@ def server(request, database_url, tmp_path):
                 process.wait()
 
 
+@pytest.mark.slow
 def test_server(server, database, request):
     """Each server has the API; the WebSocket where it has threads for it, else says so."""
     token = server.log_in("ada")
