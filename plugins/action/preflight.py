@@ -266,14 +266,13 @@ def build_frontends(apps: list[dict[str, Any]], project: Path) -> list[str]:
         if app["state"] == "absent" or not app["frontend"]:
             continue
         try:
-            result = frontends.built(app, project)
+            app["frontend_built"] = str(frontends.built(app, project))
         except frontends.BuildError as error:
             problems.append(str(error))
-            continue
-        app["frontend_built"] = str(result or "")
-        if result is None:
+        except frontends.Unsuited as why:
+            app["frontend_built"] = ""
             warnings.append(
-                f"app {app['name']} is deployed without its front end ({app['frontend']}): this machine has no npm."
+                f"app {app['name']} is deployed without its front end ({app['frontend']}): {why}."
                 " Install Node.js with npm here (on Debian: apt-get install nodejs npm) and deploy again."
             )
     if problems:

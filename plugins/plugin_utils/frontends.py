@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -25,12 +26,18 @@ COMMANDS = (
     ["npm", "ci", "--include=dev", "--no-audit", "--no-fund"],
     ["npm", "run", "build"],
 )
+# What `npm ci` says where node is not the one that a package wants: the package, what it wants, and what is there.
+UNSUITED = re.compile(r"EBADENGINE +package: '(.+)@[^@']*',\n.*required: \{ (.*) \},\n.*current: \{ node: 'v?([^']+)'")
 KEEP = 5  # builds of one front end, the latest used ones
 FRESH = 3600.0  # seconds for which a build is kept in any case: a deploy of another terminal may be about to ship it
 
 
 class BuildError(Exception):
     """A front end could not be built; the text is for the user."""
+
+
+class Unsuited(Exception):
+    """This machine has no npm, or not the one that a front end asks for; the text says which."""
 
 
 def inputs(folder: Path) -> list[str]:
@@ -68,12 +75,13 @@ def digest_of(folder: Path, paths: list[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def built(app: dict[str, Any], project: Path) -> Path | None:
-    """Return the folder that holds an app's built front end, None where it can be neither built nor found.
+def built(app: dict[str, Any], project: Path) -> Path:
+    """Return the folder that holds an app's built front end.
 
     It is built in a copy, below ``project/.cache/frontends``; two deploys that need the same build make it once.
 
     :raises BuildError: npm refuses it; the text ends with npm's own words.
+    :raises Unsuited: it was never built, and cannot be on this machine.
     """
     source = Path(app["folder"], app["frontend"])
     owner = app["source"]["git"] if isinstance(app["source"], dict) else os.path.realpath(app["folder"])
@@ -84,7 +92,7 @@ def built(app: dict[str, Any], project: Path) -> Path | None:
     if used(result):
         return result
     if not (shutil.which("npm") and shutil.which("node")):
-        return None
+        raise Unsuited("this machine has no npm")
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / ".lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # Freed by the kernel when its holder dies.
@@ -131,6 +139,10 @@ def build(source: Path, paths: list[str], partial: Path, app: dict[str, Any]) ->
                 f" `{' '.join(command[: 3 if command[1] == 'run' else 2])}` ended with {run.returncode}."
                 f" Its own output ends:\n{run.stdout.strip()[-6000:]}"
             )
+        # npm only warns, and the build would end with a syntax error in somebody else's code.
+        for name, required, current in UNSUITED.findall(run.stdout):
+            if name == json.loads((partial / "package.json").read_text()).get("name"):
+                raise Unsuited(f"its package.json asks for {required}, and this machine has node {current}")
     if not any(path.is_file() for path in (partial / MADE).rglob("*")):
         raise BuildError(
             f"app {app['name']}: its front end in {source} was built, but its {MADE} folder is empty or missing."

@@ -168,6 +168,19 @@ def test_without_npm_the_app_goes_on_without_it_and_that_is_told(folder: Path, m
     assert [path for path in shipped(row) if path.startswith("frontend")] == []
 
 
+def test_an_old_node_is_as_good_as_none(folder: Path) -> None:
+    package = json.loads(FILES["frontend/package.json"])
+    (folder / "frontend/package.json").write_text(json.dumps({**package, "engines": {"node": ">=99"}}))
+    lock = json.loads(FILES["frontend/package-lock.json"])
+    lock["packages"][""]["engines"] = {"node": ">=99"}
+    (folder / "frontend/package-lock.json").write_text(json.dumps(lock))
+    row = app(folder)
+    [warning] = preflight.build_frontends([row], folder.parent)
+    assert "its package.json asks for node: '>=99', and this machine has node " in warning
+    assert builds(folder) == []
+    assert [path for path in shipped(row) if path.startswith("frontend")] == []
+
+
 def test_what_does_not_build_stops_with_npms_own_words(folder: Path) -> None:
     """And again at the next try: nothing half done is taken for a build."""
     (folder / "frontend/src/main.js").write_text("broken")

@@ -39,6 +39,10 @@ class Database:
 
     def state(self) -> str:
         """Tell how the database is: ``ok``, ``not migrated``, or ``down``."""
+        name = self.engine.url.database
+        if self.engine.dialect.name == "sqlite" and name and not os.path.exists(name):
+            # To ask would make the file.
+            return "not migrated" if os.path.isdir(os.path.dirname(name)) else "down"
         try:
             with self.engine.connect() as connection:
                 connection.execute(text("SELECT 1"))

@@ -101,6 +101,9 @@ def test_state(database, tmp_path):
     """The state is what a status page needs."""
     assert database.state() == "ok"
     assert model.Database(f"sqlite:///{tmp_path}/new.sqlite").state() == "not migrated"
+    assert not (tmp_path / "new.sqlite").exists()
+    (tmp_path / "new.sqlite").touch()
+    assert model.Database(f"sqlite:///{tmp_path}/new.sqlite").state() == "not migrated"
     assert model.Database(f"sqlite:///{tmp_path}/none/new.sqlite").state() == "down"
     assert model.Database("postgresql://nobody@127.0.0.1:9/none").state() == "down"
     with database.writing() as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -84,12 +85,15 @@ def test_every_command(host, clone: Path) -> None:
         hosts.write_text(server(host) if where == "server" else shipped)
         printed = run(clone, command)
         if command.startswith("curl"):
-            assert printed == '{"status": "ok"}'
+            assert json.loads(printed) | {"release": ""} == {
+                "status": "ok", "database": "ok", "broker": "off", "release": "",
+            }  # fmt: skip
         if where == "here" and command == "bin/deploy":
             assert "http://127.0.0.1:1024/" in printed
             assert "changed=0" in run(clone, command)
         if where == "here" and "remove.yml" in command:
-            assert not (clone / ".hosted").exists()
+            kept = [path for path in (clone / ".hosted").rglob("*") if path.is_file()]
+            assert {path.name.removesuffix("-wal").removesuffix("-shm") for path in kept} == {"app.sqlite", "env"}
         if "rollback.yml" in command:
             assert f"basic_flask: release {ask(host).release}" in printed
         if "status.yml" in command:
