@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -76,7 +77,21 @@ def tail(log: Path, offset: int, lines: int = 60) -> str:
             text = file.read()[-20000:].decode(errors="replace")
     except OSError:
         return "(none)"
-    return "\n".join(text.splitlines()[-lines:]) or "(none)"
+    shown = "\n".join(legible(line) for line in text.splitlines())
+    return "\n".join(shown.splitlines()[-lines:]) or "(none)"
+
+
+def legible(line: str) -> str:
+    """Return a line of a log; of one that is JSON, what spans lines (a traceback) stands below it as it was written."""
+    try:
+        record = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        return line
+    long = {key: text.strip("\n") for key, text in record.items() if isinstance(text, str) and "\n" in text}
+    rest = {key: value for key, value in record.items() if key not in long}
+    return "\n".join([json.dumps(rest, ensure_ascii=False), *long.values()]) if long else line
 
 
 def size(path: Path) -> int:

@@ -178,7 +178,9 @@ def test_socket_opens_for_the_front_only(host, user, opens):
 def test_others_read_nothing_of_the_app(host, user):
     """The front reads static files; settings, code, data and logs stay with the account."""
     found = as_user(host, user, f"find -L {FOLDERS} -maxdepth 1 -type f -readable").stdout.split()
-    assert {path.rpartition("/")[2] for path in found} == ({"style.css", "icon.svg", "docs.js"} if user == "www-data" else set())
+    assert {path.rpartition("/")[2] for path in found} == (
+        {"style.css", "icon.svg", "docs.js"} if user == "www-data" else set()
+    )
 
 
 def test_root_reads_nothing_that_the_account_can_write(host):
