@@ -1,0 +1,1 @@
+"""How the application is served in a container: ``entry`` is what starts."""
