@@ -8,9 +8,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
-from conftest import RELEASE, ROOT, SKELETON, follow, until
+from conftest import RELEASE, ROOT, SKELETON, follow
 
 PROCESSES = {"gevent": 1, "gunicorn": 3, "gunicorn-gevent": 3, "uwsgi": 3}
+# Of 40: any number where threads are gevent's; uWSGI tells how many threads there are, and gunicorn does not.
+WATCHERS = {"gevent": 40, "gunicorn": 3, "gunicorn-gevent": 40, "uwsgi": 7}
 
 
 def test_status(site):
@@ -65,9 +67,8 @@ def test_watchers_leave_threads_for_the_others(site):
             assert site.ask("GET", "/status")[0] == 200
             assert time.monotonic() - begun < 2
         codes = [code.result() for code in codes]
-    assert codes.count(1000) >= 10, codes
-    if "gevent" in site.server:
-        assert codes == [1000] * 40
+    assert codes.count(1000) >= WATCHERS[site.server], codes
+    assert set(codes) <= {1000, "Connection error: 503"}, codes
 
 
 def test_metrics_of_all_processes(site):
@@ -101,7 +102,7 @@ def test_nothing_went_wrong_unseen(site):
 def test_stop_is_graceful(site):
     """A request that is half here and a WebSocket: both come to their end, and then the server."""
     token = site.log_in("watcher")
-    client = site.watch(site.start_job(token, 60), token)
+    client = site.watch(site.start_job(token, 25), token)
     body = json.dumps({"username": "watcher", "password": "correct horse"}).encode()
     head = f"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     address = ("127.0.0.1", site.project.port)
@@ -122,6 +123,8 @@ def test_stop_is_graceful(site):
     took = time.monotonic() - begun
     assert answer.startswith(b"HTTP/1.1 200"), answer
     assert (said[-1]["state"], code) == ("running", 1001)
-    assert took < 20
+    # The WebSocket takes 15 s of it.
+    assert took < 25
     assert site.project.inspect("app", "{{ .State.ExitCode }}") in ("0", "143")
-    until(lambda: "Traceback" not in site.project.logs(), 0, site.project.logs)
+    log = site.project.logs()
+    assert "Traceback" not in log, log
