@@ -153,7 +153,7 @@ export function createApi({ url, storage, onEnd }) {
 /** Return what an answer holds. */
 async function read(answer) {
   let body = null;
-  if (answer.headers.get("Content-Type")?.startsWith("application/json")) {
+  if (answer.status !== 204 && answer.headers.get("Content-Type")?.startsWith("application/json")) {
     body = await answer.json();
   }
   if (answer.ok) {

@@ -55,6 +55,7 @@ export function form({ fields, submit, send }) {
       return;
     }
     if (!(error instanceof ApiError)) {
+      complain("This did not work. Reload the page and try again.");
       throw error;
     }
     const others = { ...error.fields };

@@ -3,6 +3,14 @@ import { h, heading } from "../dom.js";
 import { form } from "../form.js";
 
 export function password({ api, go }) {
+  // For password managers: whose password this is.
+  const who = h("input", { name: "username", autocomplete: "username", hidden: true });
+  api.me().then(
+    ({ username }) => {
+      who.value = username;
+    },
+    () => {},
+  );
   const element = h(
     "section",
     {},
@@ -40,5 +48,6 @@ export function password({ api, go }) {
       },
     }),
   );
+  element.querySelector("form").prepend(who);
   return { title: "Change your password", element };
 }
