@@ -73,7 +73,7 @@ export function form({ fields, submit, send }) {
 }
 
 /** One field: label, input, hint, and what is wrong with it. */
-function row({ name, label, hint, hidden = false, type = "text", value = "", ...attributes }) {
+function row({ name, label, hint, type = "text", value = "", ...attributes }) {
   const id = `field-${name}`;
   const input = h("input", {
     id,
@@ -81,17 +81,23 @@ function row({ name, label, hint, hidden = false, type = "text", value = "", ...
     type,
     value,
     ...attributes,
-    "aria-describedby": hint ? `${id}-hint ${id}-error` : `${id}-error`,
   });
+  const help = hint ? h("p", { id: `${id}-hint`, class: "hint" }, hint) : null;
   const error = h("p", { id: `${id}-error`, class: "error", "aria-live": "polite", hidden: true });
+
+  function describe(...parts) {
+    input.setAttribute("aria-describedby", parts.map((part) => part.id).join(" "));
+  }
+  describe(...(help ? [help, error] : [error]));
+
   return {
     name,
     element: h(
       "div",
-      { class: "field", hidden },
+      { class: "field" },
       h("label", { for: id }, label),
       input,
-      hint ? h("p", { id: `${id}-hint`, class: "hint" }, hint) : null,
+      help,
       error,
     ),
     value: () => (type === "number" ? input.valueAsNumber : input.value),
@@ -101,6 +107,11 @@ function row({ name, label, hint, hidden = false, type = "text", value = "", ...
     complain(text) {
       error.textContent = text;
       error.hidden = !text;
+      if (help) {
+        // Not the same sentence twice.
+        help.hidden = text === hint;
+        describe(...(help.hidden ? [error] : [help, error]));
+      }
       if (text) {
         input.setAttribute("aria-invalid", "true");
       } else {

@@ -1,3 +1,4 @@
+import { ApiError } from "../api.js";
 import { h, heading } from "../dom.js";
 import { form } from "../form.js";
 
@@ -31,7 +32,11 @@ export function register({ api, go }) {
       ],
       submit: "Register",
       async send({ username, password }) {
-        await api.register(username, password);
+        try {
+          await api.register(username, password);
+        } catch (error) {
+          throw error.status === 409 ? new ApiError(409, error.message, { username: [error.message] }) : error;
+        }
         await api.logIn(username, password);
         go("", { replace: true, message: `Welcome, ${username}.` });
       },
