@@ -27,7 +27,6 @@ export function jobs({ api, go, signal }) {
       go(`jobs/${job.id}`);
     },
   });
-  start.classList.add("line");
 
   async function load() {
     try {
