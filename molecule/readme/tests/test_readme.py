@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -104,3 +105,27 @@ def test_every_command(host, clone: Path) -> None:
             served.append(ask(host).status)
             assert not host.user("basic_flask").exists
     assert served == [200, 404]
+
+
+def test_the_skeletons_own_commands(clone: Path) -> None:
+    """A developer who follows app_skeleton/README.md has an app that is tested and runs, and locks that fit."""
+    folder = clone / "app_skeleton"
+    develop, lock = re.findall(r"```console\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    commands = re.sub(r"^\$ ", "", develop, flags=re.MULTILINE).splitlines()
+    assert commands[-1] == "flask run --debug"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    # What comes last runs until it is stopped: it is asked meanwhile.
+    run(folder, "\n".join([
+        *commands[:-1],
+        f"{commands[-1]} --no-reload --port {port} >flask.log 2>&1 & app=$!",
+        f"for _ in $(seq 100); do ! curl -sf -o status http://127.0.0.1:{port}/status || break; sleep 0.1; done",
+        "kill $app",
+    ]))  # fmt: skip
+    assert json.loads((folder / "status").read_text())["database"] == "ok"
+    before = {name: (folder / name).read_text() for name in ("requirements.txt", "requirements-dev.txt")}
+    uv = CHECKOUT / ".venv-test/bin"
+    run(folder, f"PATH={uv}:$PATH\n" + re.sub(r"^\$ ", "", lock, flags=re.MULTILINE))
+    for name, text in before.items():
+        pins = re.compile("^[a-z].*==.*$", re.MULTILINE)
+        assert pins.findall((folder / name).read_text()) == pins.findall(text)
