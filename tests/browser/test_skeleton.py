@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import PASSWORD, Site
+from browsing import PASSWORD, Site
 from playwright.sync_api import Page, expect
 
 JOB = re.compile(r"/app/jobs/[0-9a-f-]{36}$")

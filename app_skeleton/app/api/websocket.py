@@ -16,6 +16,9 @@ __all__ = ["Answered", "Connection", "accept"]
 # Bytes; a client has only its token to say.
 MESSAGE = 16 * 1024
 
+# Seconds. Who is told to connect again does so before the old connection's thread is done with it.
+HANDOVER = 0.25
+
 # Each connection takes a thread from the requests, where there are threads. One is left to them.
 _spare: threading.BoundedSemaphore | None = None
 _lock = threading.Lock()
@@ -50,7 +53,7 @@ def accept(environ: dict[str, Any]) -> Iterator[Connection | None]:
         handshake is wrong.
     """
     spare = spare_threads(environ)
-    if spare is not None and not spare.acquire(blocking=False):
+    if spare is not None and not spare.acquire(timeout=HANDOVER if threads(environ) > 1 else 0):
         yield None
         return
     try:
