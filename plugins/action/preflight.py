@@ -242,6 +242,7 @@ def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path, 
         app["proxy_hops"] = 0
         app["router"] = app["front"] = f"127.0.0.1:{app['port']}"
     app["root"] = f"{app['home']}/apps/{app['name']}"
+    app["services"] = [{**service, "command": rows.becoming(service["command"])} for service in app["services"]]
     app["never_changing"] = rows.never_changing(app)
 
 

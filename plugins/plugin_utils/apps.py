@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -24,6 +25,12 @@ MOUNT = re.compile(r"/|(/[A-Za-z0-9._~-]+)+")
 DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 MODULE = re.compile(r"([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)(\(\))?")
 PLAIN = re.compile(r"[^\x00-\x1f\x7f\"'$\\]+")
+ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+# First words that are no program: the shell's own, of POSIX.
+SHELL = set(
+    "! . : [ { break case cd command continue eval exec exit export for getopts if read readonly return set shift test"
+    " times trap ulimit umask unset until wait while".split()
+)
 OPTION = re.compile(r"[a-z][a-z0-9_-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TYPES = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict, "raw": object}
@@ -172,6 +179,24 @@ def never_changing(app: dict[str, Any]) -> dict[str, str]:
             # In dist itself lies also what the user named, and Vite only copied; what it names is in assets.
             found[url] = "/assets/.*" * (path == made) + HASHED
     return found
+
+
+def becoming(command: str) -> str:
+    """Return a service's command line with ``exec`` where the shell that reads it can become the command.
+
+    Debian's shell starts it as a child otherwise, and the signal of a stop ends the shell alone: the service would live
+    on. A line of several commands stays as it is; who writes one has to see to that.
+    """
+    try:
+        tokens = shlex.shlex(command, posix=True, punctuation_chars=True)
+        tokens.whitespace_split = True
+        words = list(tokens)
+    except ValueError:
+        return command
+    # Quotes are gone here: a quoted semicolon is taken for a real one, to be on the safe side.
+    if any(set(word) <= set("();|&") for word in words) or not words or words[0] in SHELL:
+        return command
+    return f"exec env {command}" if ASSIGNMENT.match(words[0]) else f"exec {command}"
 
 
 def check_source(app: dict[str, Any], at: str, problems: Problems) -> None:

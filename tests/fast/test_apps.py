@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -527,3 +528,27 @@ def test_of_a_thousand_hashes_hardly_one_is_taken_for_a_word() -> None:
     hashes = [base64.urlsafe_b64encode(hashlib.sha256(bytes([n % 256, n // 256])).digest())[:8] for n in range(2000)]
     seen = [re.search(frontends.HASHED, f"assets/index-{name.decode()}.js") for name in hashes]
     assert seen.count(None) < 20
+
+
+@pytest.mark.parametrize(
+    ("command", "run"),
+    [
+        ("celery -A app worker", "exec celery -A app worker"),
+        ("python -m mailer --to 'a b' >>mail.log", "exec python -m mailer --to 'a b' >>mail.log"),
+        ("LEVEL=3 QUIET='a b' python -m mailer", "exec env LEVEL=3 QUIET='a b' python -m mailer"),
+        *((same, same) for same in (
+            "exec celery worker", "cd app && celery worker", "a; b", "a | b", "(a)", "while :; do sleep 1; done", "a &",
+            "if true", "echo 'unclosed", ". ./run", "echo ';'",
+        )),
+    ],
+)  # fmt: skip
+def test_a_service_gets_the_signal_of_a_stop(command: str, run: str, tmp_path: Path) -> None:
+    assert apps.becoming(command) == run
+
+
+def test_the_shell_becomes_the_service() -> None:
+    """Told by the shell itself, with arguments as its quotes and variables make them."""
+    code = "import os, sys; print(os.getpid(), os.environ['A'], sys.argv[1:])"
+    line = apps.becoming(f"A='x y' {sys.executable} -c \"{code}\" 'one two' $HOME*")
+    shell = subprocess.Popen(["sh", "-c", line], stdout=subprocess.PIPE, text=True, env={"HOME": "/none"})
+    assert shell.communicate()[0] == f"{shell.pid} x y ['one two', '/none*']\n"
