@@ -4,7 +4,6 @@ import http.client
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -90,6 +89,12 @@ class Server:
             return answer.status == 503
 
 
+def find_uwsgi():
+    """Return where the program is: in the venv that the module pyuwsgi is in."""
+    spec = importlib.util.find_spec("pyuwsgi")
+    return spec and Path(spec.origin).parents[3] / "bin" / "uwsgi"
+
+
 @pytest.fixture
 def database(database_url):
     """Return the server's database."""
@@ -106,11 +111,16 @@ def server(request, database_url, tmp_path):
         pytest.skip(f"{module} is not installed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    program = shutil.which(command[0], path=os.path.dirname(sys.executable))
-    command = [program, *(str(port) if word == "PORT" else word for word in command[1:])]
-    if "gunicorn" in program:
+    program, *options = [str(port) if word == "PORT" else word for word in command]
+    command = {
+        "python": [sys.executable, *options],
+        "gunicorn": [sys.executable, "-m", "gunicorn", *options],
+        # It lies beside Python, or in the venv that Python was told to look into.
+        "uwsgi": [str(find_uwsgi()), *options],
+    }[program]
+    if program == "gunicorn":
         command += ["--bind", f"127.0.0.1:{port}", "--no-control-socket", "wsgi:app"]
-    elif "uwsgi" in program:
+    elif program == "uwsgi":
         command += ["--http", f"127.0.0.1:{port}", "--binary-path", sys.executable]
     environment = {
         **os.environ,
