@@ -19,7 +19,7 @@ def make_api(make_app, database_url, monkeypatch) -> Callable[..., Flask]:
 
     quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     monkeypatch.setattr(passwords, "hasher", quick)
-    monkeypatch.setattr(passwords, "NOBODY", quick.hash("nobody"))
+    passwords.nobody.cache_clear()
 
     def make(**config: Any) -> Flask:
         return make_app(**{"DATABASE_URL": database_url, **config})
