@@ -31,11 +31,13 @@ class Answered(Response):
         """Send nothing.
 
         :param environ: The request.
-        :param start_response: Never called where the server can do without.
+        :param start_response: Called for uWSGI's log alone.
         :raises StopIteration: Under gunicorn, which takes that for an end without a response.
         :raises ConnectionError: Under Flask's own server, for the same reason.
         """
         if "uwsgi.version" in environ:
+            # For its log, where it would be a 500; the connection is shut, nobody reads this.
+            start_response("101 Switching Protocols", [])
             return []
         if "gunicorn.socket" in environ:
             raise StopIteration
