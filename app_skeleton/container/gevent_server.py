@@ -5,15 +5,15 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import signal  # noqa: E402
-import socket  # noqa: E402
-import sys  # noqa: E402
-from contextlib import suppress  # noqa: E402
+import signal  # noqa: E402  # after the patch
+import socket  # noqa: E402  # after the patch
+import sys  # noqa: E402  # after the patch
+from contextlib import suppress  # noqa: E402  # after the patch
 
-import gevent  # noqa: E402
-from gevent.pywsgi import WSGIHandler, WSGIServer  # noqa: E402
+import gevent  # noqa: E402  # after the patch
+from gevent.pywsgi import WSGIHandler, WSGIServer  # noqa: E402  # after the patch
 
-from wsgi import app  # noqa: E402
+from wsgi import app  # noqa: E402  # after the patch
 
 # Seconds: between two requests of a visitor; for requests in flight when the container stops.
 KEEP_ALIVE = 60

@@ -1,6 +1,6 @@
 import { defineConfig } from "vite";
 
-// Where `flask --app wsgi run` listens; `npm run dev` hands everything but the front end to it.
+// Where `flask run` listens; `npm run dev` hands everything but the front end to it.
 const FLASK = "http://127.0.0.1:5000";
 const MOUNT = "/app/";
 

@@ -94,6 +94,7 @@ def test_the_archive_holds_no_tests_and_nothing_that_tools_left(archive: set[str
         "benchmarks",
         ".git",
         ".venv",
+        ".venv-skeleton",
         ".venv-test",
         ".cache",
         ".collections",

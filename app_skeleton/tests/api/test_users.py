@@ -10,7 +10,7 @@ from .conftest import PASSWORD, Caller
 pytest.importorskip("app.api")
 model = pytest.importorskip("app.model")
 from app.api import passwords  # noqa: E402  # after the check whether it is there
-from app.model.base import now  # noqa: E402
+from app.model.base import now  # noqa: E402  # likewise
 
 
 def test_register_and_log_in(ada):
