@@ -565,6 +565,15 @@ def test_commands_run_in_the_release_and_not_in_the_slot(release: Path) -> None:
     assert start(release, "run", "pwd -L").stdout == f"{release.resolve()}\n"
 
 
+def test_it_may_be_called_by_a_relative_path(release: Path) -> None:
+    command = ["sh", f"{release.name}/.hosted/start", "run", "echo $HOSTED_START; pwd -L"]
+    run = subprocess.run(command, cwd=release.parent, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert run.stdout.splitlines() == [
+        f"{release.parent.resolve()}/{release.name}/.hosted/start",
+        str(release.resolve()),
+    ]
+
+
 SERVERS = {
     "uwsgi": ("uwsgi", ["--ini", "uwsgi.ini"], {"HOSTED_SOCKET": "fd://3"}),
     "gunicorn": ("gunicorn", [], {"LISTEN_FDS": "1"}),
