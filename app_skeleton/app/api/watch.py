@@ -33,7 +33,8 @@ def watch(job_id: UUID) -> Response:
         try:
             code, why = follow(connection, job_id)
             connection.close(code, why)
-        except ConnectionClosed:
+        # The client has left; the second where that is seen in the middle of sending.
+        except (ConnectionClosed, OSError):
             pass
     return websocket.Answered()
 

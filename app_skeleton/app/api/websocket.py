@@ -9,7 +9,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from flask import Response
+from simple_websocket import ConnectionError as HandshakeError
 from simple_websocket import Server as Connection
+from werkzeug.exceptions import BadRequest
+from wsproto.utilities import RemoteProtocolError
 
 __all__ = ["Answered", "Connection", "accept"]
 
@@ -31,13 +34,12 @@ class Answered(Response):
         """Send nothing.
 
         :param environ: The request.
-        :param start_response: Called for uWSGI's log alone.
+        :param start_response: Never called.
         :raises StopIteration: Under gunicorn, which takes that for an end without a response.
         :raises ConnectionError: Under Flask's own server, for the same reason.
         """
         if "uwsgi.version" in environ:
-            # For its log, where it would be a 500; the connection is shut, nobody reads this.
-            start_response("101 Switching Protocols", [])
+            # Its log has a 500 then; after start_response it would send what breaks the protocol.
             return []
         if "gunicorn.socket" in environ:
             raise StopIteration
@@ -51,8 +53,8 @@ def accept(environ: dict[str, Any]) -> Iterator[Connection | None]:
     """Make a request a WebSocket for as long as the context lasts.
 
     :param environ: The request, which asks to be one.
-    :returns: The connection, or nothing where the server cannot spare a thread for it or the
-        handshake is wrong.
+    :returns: The connection, or nothing where the server cannot spare a thread for it.
+    :raises BadRequest: If the handshake is wrong.
     """
     spare = spare_threads(environ)
     if spare is not None and not spare.acquire(timeout=HANDOVER if threads(environ) > 1 else 0):
@@ -63,7 +65,7 @@ def accept(environ: dict[str, Any]) -> Iterator[Connection | None]:
             with uwsgi_connection(environ) as connection:
                 yield connection
         else:
-            yield Connection(environ, max_message_size=MESSAGE)
+            yield handshake(environ)
     finally:
         if spare is not None:
             spare.release()
@@ -79,7 +81,7 @@ def uwsgi_connection(environ: dict[str, Any]) -> Iterator[Connection]:
 
     with socket.socket(fileno=os.dup(uwsgi.connection_fd())) as own:
         own.setblocking(True)
-        connection = Connection({**environ, "werkzeug.socket": own}, max_message_size=MESSAGE)
+        connection = handshake({**environ, "werkzeug.socket": own})
         try:
             yield connection
         finally:
@@ -88,6 +90,18 @@ def uwsgi_connection(environ: dict[str, Any]) -> Iterator[Connection]:
             with suppress(OSError):
                 own.shutdown(socket.SHUT_RDWR)
             connection.thread.join()
+
+
+def handshake(environ: dict[str, Any]) -> Connection:
+    """Answer the request that asks for a WebSocket.
+
+    :param environ: The request.
+    :raises BadRequest: If it does not ask as the protocol wants it.
+    """
+    try:
+        return Connection(environ, max_message_size=MESSAGE)
+    except (HandshakeError, RemoteProtocolError) as error:
+        raise BadRequest("This is no handshake of a WebSocket.") from error
 
 
 def spare_threads(environ: dict[str, Any]) -> threading.BoundedSemaphore | None:

@@ -80,13 +80,14 @@ class Server:
         client.send(json.dumps({"access_token": token}))
         return client
 
-    def refuses(self, job_id):
-        """Tell whether a WebSocket is refused in the way that lets a page ask again and again."""
+    def shake(self, job_id, **headers):
+        """Return the status that a handshake is answered with."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        connection.request("GET", f"/api/jobs/{job_id}/watch", headers=HANDSHAKE)
+        path, headers = f"/api/jobs/{job_id}/watch", {**HANDSHAKE, **headers}
+        connection.request("GET", path, headers={k: v for k, v in headers.items() if v})
         with connection.getresponse() as answer:
             connection.close()
-            return answer.status == 503
+            return answer.status
 
 
 def find_uwsgi():
@@ -167,8 +168,9 @@ def test_server(server, database, request):
         session.add(job)
     first, second = SERVERS[request.node.callspec.params["server"]][2]
     if not first:
-        assert server.refuses(job.id)
+        assert server.shake(job.id) == 503
         return
+    assert server.shake(job.id, **{"Sec-WebSocket-Key": ""}) == 400
     client = server.watch(job.id, token)
     assert json.loads(client.receive(timeout=10))["progress"] == 10
     # While one is open, requests are answered, and a second one has a thread or is refused.
@@ -177,7 +179,7 @@ def test_server(server, database, request):
         other = server.watch(job.id, token)
         assert json.loads(other.receive(timeout=10))["progress"] == 10
     else:
-        assert server.refuses(job.id)
+        assert server.shake(job.id) == 503
     with database.writing() as session:
         found = session.get_one(model.Job, job.id)
         found.state, found.progress = "done", 100
