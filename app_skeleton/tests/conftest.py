@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app import settings
+from app import factory, settings
 from app.factory import create_app
 
 KEY = "a key for tests: " + 32 * "0"
+HERE = Path(factory.__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -22,6 +23,15 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     top = tmp_path / "release"
     shutil.copytree(settings.TOP / "static", top / "static")
     monkeypatch.setattr(settings, "TOP", top)
+    return top
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """Return a copy of the code, for processes that start the application: it writes beside it."""
+    top = tmp_path / "copied"
+    shutil.copytree(HERE / "app", top / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(HERE / "wsgi.py", top)
     return top
 
 
@@ -40,8 +50,10 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a database file with all tables, made by the migrations."""
     pytest.importorskip("app.model")
     path = tmp_path_factory.mktemp("database") / "app.sqlite"
-    app = create_app({"SECRET_KEY": KEY, "DATABASE_URL": f"sqlite:///{path}"})
-    result = app.test_cli_runner().invoke(args=["db", "upgrade"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "instance", lambda: path.parent)
+        app = create_app({"SECRET_KEY": KEY, "DATABASE_URL": f"sqlite:///{path}"})
+        result = app.test_cli_runner().invoke(args=["db", "upgrade"])
     assert result.exit_code == 0, result.exception
     return path
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from app import factory, logs
+from app import logs
 
 STRANGE = ["", "x" * 32, "A" * 32, "0" * 31, "0" * 33, "0" * 31 + "\u00e9"]
 
@@ -86,7 +86,7 @@ def test_metrics(make_app):
     assert "BREW" not in after
 
 
-def test_metrics_of_several_processes(release, tmp_path):
+def test_metrics_of_several_processes(copied, tmp_path):
     """Each process adds to the same numbers."""
     code = (
         "from app.factory import create_app; import os\n"
@@ -97,10 +97,11 @@ def test_metrics_of_several_processes(release, tmp_path):
         "[os.wait() for _ in range(2)]\n"
         "print(app.test_client().get('/metrics', headers={'Authorization': 'Bearer t'}).text)\n"
     )
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "figures")}
+    (tmp_path / "figures").mkdir()
     ran = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=os.path.dirname(os.path.dirname(factory.__file__)),
+        cwd=copied,
         env=environment,
         capture_output=True,
         text=True,

@@ -1,7 +1,6 @@
 """Settings and the instance folder."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,12 +112,9 @@ def test_release_is_read_only(make_app, release):
     assert not (release / "instance").exists()
 
 
-def test_wsgi_file(tmp_path):
+def test_wsgi_file(copied, tmp_path):
     """``wsgi.app`` of a copied release uses the copy's own files, whatever the directory."""
-    top = tmp_path / "release"
-    skip = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(HERE / "app", top / "app", ignore=skip)
-    shutil.copy(HERE / "wsgi.py", top)
+    top = copied
     (top / ".env").write_text("MESSAGE=Copied\nSECRET_KEY=copied\n")
     (tmp_path / "current").symlink_to(top)
     code = (

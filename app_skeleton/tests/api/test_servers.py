@@ -15,12 +15,9 @@ from pathlib import Path
 import pytest
 import simple_websocket
 
-from app import factory
-
 pytest.importorskip("app.api")
 model = pytest.importorskip("app.model")
 pytest.importorskip("app.tasks")
-HERE = Path(factory.__file__).resolve().parent.parent
 
 GEVENT = """
 from gevent import monkey; monkey.patch_all()
@@ -105,7 +102,7 @@ def database(database_url):
 
 
 @pytest.fixture(params=SERVERS)
-def server(request, database_url, tmp_path):
+def server(request, database_url, copied, tmp_path):
     """Start one of the servers."""
     module, command, _ = SERVERS[request.param]
     if importlib.util.find_spec(module) is None:
@@ -129,10 +126,10 @@ def server(request, database_url, tmp_path):
         "DATABASE_URL": database_url,
         "CELERY_BROKER_URL": "",
         # Python adds where it runs; uWSGI and gunicorn do not all.
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": str(copied),
     }
     with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(command, cwd=HERE, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=copied, env=environment, stdout=log, stderr=log)
     started = Server(port, process)
     try:
         deadline = time.monotonic() + 30
