@@ -52,10 +52,10 @@ class Transport(xmlrpc.client.Transport):
         return connection
 
 
-def state():
+def live():
     """Return what supervisord says of the live program."""
     api = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=Transport())
-    return api.supervisor.getProcessInfo(app)["statename"]
+    return api.supervisor.getProcessInfo(app)
 
 
 def shown():
@@ -73,12 +73,12 @@ def builds():
     return any(not (venv / ".complete").exists() for venv in (root / "venvs").iterdir() if venv.is_dir())
 
 
-def wait(true):
+def wait(true, every=0.005):
     """Return as soon as something is true."""
     while not true():
         if time.monotonic() > deadline:
             sys.exit(f"{moment} never came")
-        time.sleep(0.005)
+        time.sleep(every)
 
 
 begin = time.monotonic()
@@ -92,9 +92,14 @@ elif moment == "builds":
     wait(builds)
 elif moment == "shown":
     wait(shown)
-elif moment in ("STOPPING", "STOPPED"):
+elif moment == "STOPPING":
     wait(shown)
-    wait(lambda: state() == moment)
+    wait(lambda: live()["statename"] == moment)
+elif moment == "STOPPED":
+    # Its next process is there within 10 ms: to ask supervisord would often be too late.
+    wait(shown)
+    process = Path(f"/proc/{live()['pid']}")
+    wait(lambda: not process.exists(), every=0.001)
 else:
     wait(lambda: modules(uid))
     time.sleep(float(moment))
