@@ -34,12 +34,13 @@ class Answered(Response):
         """Send nothing.
 
         :param environ: The request.
-        :param start_response: Never called.
+        :param start_response: Called for uWSGI's log alone.
         :raises StopIteration: Under gunicorn, which takes that for an end without a response.
         :raises ConnectionError: Under Flask's own server, for the same reason.
         """
         if "uwsgi.version" in environ:
-            # Its log has a 500 then; after start_response it would send what breaks the protocol.
+            # For its log, where it would be a 500; see uwsgi_connection for where else it goes.
+            start_response("101 Switching Protocols", [])
             return []
         if "gunicorn.socket" in environ:
             raise StopIteration
@@ -79,7 +80,9 @@ def uwsgi_connection(environ: dict[str, Any]) -> Iterator[Connection]:
     """
     import uwsgi
 
-    with socket.socket(fileno=os.dup(uwsgi.connection_fd())) as own:
+    # Two ends: simple-websocket closes the one that it is given, which does not end the connection.
+    number = uwsgi.connection_fd()
+    with socket.socket(fileno=os.dup(number)) as own, socket.socket(fileno=os.dup(number)) as end:
         own.setblocking(True)
         connection = handshake({**environ, "werkzeug.socket": own})
         try:
@@ -88,8 +91,11 @@ def uwsgi_connection(environ: dict[str, Any]) -> Iterator[Connection]:
             # The client says that it has read the end; then nobody is left who reads.
             connection.thread.join(timeout=1)
             with suppress(OSError):
-                own.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)
             connection.thread.join()
+            # uWSGI ends each request with words of its own, which are no part of a WebSocket.
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), number, inheritable=False)
 
 
 def handshake(environ: dict[str, Any]) -> Connection:
