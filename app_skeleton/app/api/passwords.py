@@ -14,6 +14,7 @@ from ..model.base import now
 
 # RFC 9106's second recommendation (64 MiB, 3 passes), the library's default.
 hasher = PasswordHasher()
+
 WINDOW = timedelta(minutes=15)
 # Failures within the window: by one address for one name, by one address, and for one name.
 PAIR, ADDRESS, NAME = 5, 50, 100

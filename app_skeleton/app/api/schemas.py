@@ -2,6 +2,8 @@
 
 from marshmallow import Schema, fields, validate
 
+from ..model.jobs import STATES
+
 # For Python, "$" would let a last newline pass.
 USERNAME = [
     validate.Regexp(
@@ -79,9 +81,7 @@ class JobOut(Schema):
 
     id = fields.UUID(required=True)
     kind = fields.String(required=True)
-    state = fields.String(
-        required=True, validate=validate.OneOf(["waiting", "running", "done", "failed"])
-    )
+    state = fields.String(required=True, validate=validate.OneOf(STATES))
     progress = fields.Integer(required=True, validate=validate.Range(min=0, max=100))
     result = fields.Dict(required=True, allow_none=True)
     error = fields.String(required=True, allow_none=True)

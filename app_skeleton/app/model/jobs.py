@@ -32,4 +32,4 @@ class Job(Base):
     @property
     def ended(self) -> bool:
         """Whether nothing will change any more."""
-        return self.state in ("done", "failed")
+        return self.state in STATES[-2:]
