@@ -78,17 +78,7 @@ def index() -> list[Job]:
 @jwt_required()
 def show(job_id: UUID) -> Job:
     """Show a job."""
-    job = find(current_user.id, job_id)
+    job = watch.find(current_user.id, job_id)
     if job is None:
         abort(404, message="You have no such job.")
     return job
-
-
-def find(user_id: int, job_id: UUID) -> Job | None:
-    """Return a job of a user.
-
-    :param user_id: The user's id.
-    :param job_id: The job's.
-    """
-    with tokens.database().reading() as session:
-        return session.scalar(select(Job).where(Job.id == job_id, Job.user_id == user_id))

@@ -10,8 +10,9 @@ from uuid import UUID
 from flask import Response, abort, request
 from flask_jwt_extended import decode_token
 from simple_websocket import ConnectionClosed
+from sqlalchemy import select
 
-from ..model import User
+from ..model import Job, User
 from . import tokens, websocket
 from .schemas import JobOut
 
@@ -47,8 +48,6 @@ def follow(connection: websocket.Connection, job_id: UUID) -> tuple[int, str]:
     :returns: Why there is nothing more to send: a code of the protocol, and a word.
     :raises ConnectionClosed: If the client leaves.
     """
-    from .jobs import find
-
     user = identify(connection.receive(timeout=5))
     if user is None:
         return BAD_TOKEN, "no good access token"
@@ -81,3 +80,13 @@ def identify(message: str | bytes | None) -> User | None:
     except Exception:
         return None
     return tokens.find_user({}, payload) if payload["type"] == "access" else None
+
+
+def find(user_id: int, job_id: UUID) -> Job | None:
+    """Return a job of a user.
+
+    :param user_id: The user's id.
+    :param job_id: The job's.
+    """
+    with tokens.database().reading() as session:
+        return session.scalar(select(Job).where(Job.id == job_id, Job.user_id == user_id))
