@@ -21,6 +21,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv
 
 KEY = re.compile(r"[!-~]{16,}")  # one word: what an app would keep as its key in a file
+SHORTEST = 4  # characters of a secret that is taken out of a text; less would take words apart
 SETS_KEY = re.compile(r"\s*(export\s+)?SECRET_KEY=(.*)")
 
 
@@ -116,6 +117,16 @@ class Home:
         key = own if KEY.fullmatch(own) else secrets.token_hex(32)
         lines = [*self.env(), f"SECRET_KEY={shlex.quote(key)}"]
         write(self.root / "env", "\n".join([*lines, ""]).encode(errors="surrogateescape"), 0o600)
+
+    def secrets(self) -> set[str]:
+        """Return the values that nobody may read in what a host says: those of all releases, and the app's own key."""
+        found = {str(value) for value in self.app["secrets"].values()} | {self.key()}
+        for release in self.releases.glob("*/release.json"):
+            names = self.read(release.parent.name).get("secrets", [])
+            with contextlib.suppress(OSError, ValueError):
+                settings = shlex.split((release.with_name(".hosted") / "env").read_text())
+                found |= {value for name, _, value in (word.partition("=") for word in settings) if name in names}
+        return {value for value in found if len(value) >= SHORTEST}
 
     # --- what answers
 

@@ -61,7 +61,9 @@ class Shipment:
             texts, new = old.get("generated", {}), self.app["generated"]
             parts += [(path, texts.get(path, ""), new.get(path, "")) for path in sorted(texts.keys() | new.keys())]
             parts.append(("environment", lines(old.get("variables", {})), lines(self.app["variables"])))
-            parts.append(("secrets (names only)", words(old.get("secrets", [])), words(self.app["secrets"])))
+            known, own = text_of(self.home.releases / (live or "") / ".hosted/env"), self.app["secrets"]
+            named = [key if setting(key, value) in known else f"{key} (changed)" for key, value in own.items()]
+            parts.append(("secrets (names only)", words(old.get("secrets", [])), words(named)))
         if packages is not None:
             current = installed(self.home.slots / "live/.hosted/venv") if live else []
             parts.append(("packages", words(current), words(packages)))
@@ -152,8 +154,8 @@ class Shipment:
             discard(target)
             write(target, text, 0o500 if path.endswith("start") else 0o400, name_too=False)
         variables = {**self.app["variables"], **self.app["secrets"]}
-        settings = [f"{key}={shlex.quote(str(value))}\n" for key, value in sorted(variables.items())]
-        write(partial / ".hosted/env", "".join(settings), 0o400, name_too=False)
+        settings = "".join(setting(key, value) for key, value in sorted(variables.items()))
+        write(partial / ".hosted/env", settings, 0o400, name_too=False)
         (partial / ".hosted/venv").symlink_to(Path("../../../venvs") / venv.path.name)
         discard(partial / "instance")
         (partial / "instance").symlink_to("../../data")
@@ -199,6 +201,11 @@ def relink(link: Path, venv: Venv) -> None:
         os.chmod(link.parent, 0o710)
         point(link, f"../../../venvs/{venv.path.name}")
         os.chmod(link.parent, 0o510)
+
+
+def setting(key: str, value: Any) -> str:
+    """Return the line of a release's environment that sets one variable."""
+    return f"{key}={shlex.quote(str(value))}\n"
 
 
 def lines(variables: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import traceback
 from typing import Any, BinaryIO
 
 from ansible_collections.hosted.flask.plugins.module_utils import releases
-from ansible_collections.hosted.flask.plugins.module_utils.homes import KEY, Home
+from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 
 AT_ONCE = 4  # apps; most of a switch is waiting, its start is not
@@ -91,7 +91,7 @@ def fork(app: dict[str, Any], *arguments: Any) -> tuple[int, BinaryIO]:
             os.close(reader)
             if os.geteuid() == 0 and not app["router"]:
                 become(app["account"])
-            answer = without_key(json.dumps(work(app, *arguments)), Home(app))
+            answer = json.dumps(without_secrets(work(app, *arguments), Home(app)))
         except BaseException:
             answer = json.dumps(failure(traceback.format_exc()))
         with open(writer, "w") as pipe:
@@ -101,10 +101,23 @@ def fork(app: dict[str, Any], *arguments: Any) -> tuple[int, BinaryIO]:
     return child, open(reader, "rb")
 
 
-def without_key(text: str, home: Home) -> str:
-    """Return an answer without the key that was made for the app here; what the app itself says may hold it."""
-    key = home.key()
-    return text.replace(json.dumps(key)[1:-1], "********") if KEY.fullmatch(key) else text
+def without_secrets(answer: dict[str, Any], home: Home) -> dict[str, Any]:
+    """Return an answer without the app's secrets and the key that was made for it here.
+
+    What the app itself says as it fails may hold them, and ``ansible-playbook -vvv`` shows all that a host answers.
+    """
+    secrets = sorted(home.secrets(), key=len, reverse=True)
+
+    def hide(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: hide(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [hide(item) for item in value]
+        for secret in secrets if isinstance(value, str) else ():
+            value = value.replace(secret, "********")
+        return value
+
+    return hide(answer)
 
 
 def join(child: int, pipe: BinaryIO) -> dict[str, Any]:

@@ -345,7 +345,7 @@ def nothing_to_do_and_check_mode(site: Site) -> None:
         assert "another-one" not in json.dumps(result)
 
     checked({**FIRST, "environment": {"MESSAGE": "new"}}, "environment")
-    checked({**FIRST, "secrets": {"TOKEN": "another-one"}})
+    checked({**FIRST, "secrets": {"TOKEN": "another-one"}}, "secrets (names only)")
     checked({**FIRST, "secrets": {**FIRST["secrets"], "MORE": "another-one"}}, "secrets (names only)")
     (site.source / "wsgi.py").write_text(PLAIN + "# changed\n")
     checked(FIRST, "wsgi.py")
