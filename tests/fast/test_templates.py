@@ -51,6 +51,7 @@ def variables(role: str, **row: Any) -> dict[str, Any]:
         "uwsgi": {"__uwsgi_app": app},
         "gunicorn": {"__gunicorn_app": app},
         "supervisord": {"__supervisord_app": app, "supervisord_home": app["home"]},
+        "server": {"item": app["account"]},
         "nginx": {"nginx_apps": [app], "item": (app["domains"] or ["_"])[0]},
     }.get(role, {})
 
@@ -79,6 +80,8 @@ def test_every_template_is_tried_here() -> None:
         "nginx.conf.j2",
         "site.conf.j2",
         "uwsgi.conf.j2",
+        "authorized_keys.j2",
+        "sshd_keys.conf.j2",
         "programs.ini.j2",
         "standby.ini.j2",
         "supervisord.conf.j2",
