@@ -14,8 +14,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.hosted.flask.plugins.plugin_utils import accounts, frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
-from ansible_collections.hosted.flask.plugins.plugin_utils import frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
 
 try:  # Where a variable was written, known to ansible-core itself since 2.19.
@@ -29,6 +29,8 @@ ACCOUNT = "hosted.flask account"
 STAMPS = {"server": "/var/lib/hosted.flask"}
 # Variables of these roles shape the host layer, so a change of one provisions the host again.
 HOST_ROLES = ("server", "supervisord", "nginx")
+# What these roles know of an app.
+KNOWN_KEYS = ("name", "account", "mount", "domains", "static", "never_changing")
 
 
 class ActionModule(ActionBase):
@@ -50,6 +52,7 @@ class ActionModule(ActionBase):
                 "remove": {"type": "bool", "default": False},
                 "purge": {"type": "bool", "default": False},
                 "sources": {"type": "bool", "default": True},
+                "root": {"type": "bool", "default": False},
             }
         )
         platform = arguments["platform"]
@@ -66,16 +69,28 @@ class ActionModule(ActionBase):
             where=where,
             sources=arguments["sources"],
         )
-        if arguments["only"] and arguments["only"] not in [app["name"] for app in apps] and not problems:
-            known = ", ".join(app["name"] for app in apps)
-            problems.append(f"app: {arguments['only']!r} is refused. Allowed: one of {known}. Fix it in -e app=...")
+        if platform == "server" and not problems:
+            problems = self._check_accounts(apps, task_vars)
         if problems:
             raise AnsibleActionFail("\n".join(problems))
         base = project / ".hosted"
         stamps = STAMPS.get(platform, str(base))
         front = int(self._templar.template(task_vars.get("nginx_http_port", 80)))
-        host = self._look(apps, platform, stamps, front)
-        problems = self._check_host(apps, platform, host, base, where)
+        own, host, why = [], {}, ""
+        if platform == "server" and not arguments["root"]:
+            own, host, why = self._look_alone(apps, stamps, arguments["sources"])
+        alone = bool(own) and not why
+        if alone:
+            apps = own
+        names = [app["name"] for app in apps]
+        if arguments["only"] not in ("", *names):
+            allowed = ", ".join(names) + (f", the apps of account {apps[0]['account']}" if alone else "")
+            raise AnsibleActionFail(
+                f"app: {arguments['only']!r} is refused. Allowed: one of {allowed}. Fix it in -e app=..."
+            )
+        if not alone:
+            host = self._look(apps, platform, stamps, front, why)
+        problems = self._check_host(apps, platform, host, base, where, alone)
         problems += check_requirements(apps, project, host, where) if arguments["sources"] else []
         if problems:
             raise AnsibleActionFail("\n".join(problems))
@@ -88,6 +103,8 @@ class ActionModule(ActionBase):
             whole = "supervisord" in host
         else:
             whole = all(host["account"][app["account"]] for app in apps if app["state"] == "present")
+        known = known_of(apps) if platform == "server" else {}
+        left = {name: digest for name, [digest] in host["known"].items() if name in known}
         result.update(
             changed=False,
             platform=platform,
@@ -96,10 +113,12 @@ class ActionModule(ActionBase):
             base=str(base),
             warnings=warnings,
             urls=[url(app, platform, task_vars, front) for app in apps if app["state"] == "present"],
-            stamp=stamp,
+            become=platform == "server" and not alone,
+            stamp=stamp_text(stamp, known),
+            stamp_spoilt=stamp_text("some apps were removed", left),
             stamp_file=f"{stamps}/stamp",
             stamped="stamp" in host,
-            provisioned=host.get("stamp") == stamp and whole,
+            provisioned=alone or (host.get("stamp") == stamp and whole),
             # Ansible would look for it in a round trip of its own.
             ansible_facts={"discovered_interpreter_python": host["interpreter"]} if "interpreter" in host else {},
         )
@@ -118,17 +137,60 @@ class ActionModule(ActionBase):
             return str(rows.ROOT)
         return task_vars["playbook_dir"].removesuffix("/playbooks")
 
-    def _look(self, apps: list[dict[str, Any]], platform: str, stamps: str, front: int) -> dict[str, Any]:
-        """Run look.sh on the host, whose front is to listen on port ``front``, and return its lines by their key."""
-        accounts = sorted({app["account"] for app in apps}) if platform == "server" else []
+    def _check_accounts(self, apps: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
+        """Return what is wrong with the variables about accounts."""
+        problems = rows.Problems("inventory/group_vars")
+        names = ("server_ssh_keys", "server_accounts")
+        accounts.check(
+            {name: self._templar.template(task_vars[name]) for name in names if name in task_vars}, apps, problems
+        )
+        return problems.found
+
+    def _look_alone(
+        self, apps: list[dict[str, Any]], stamps: str, sources: bool
+    ) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+        """Look with the rights of the account that logs in, where it is one of the apps' accounts.
+
+        :returns: the apps of that account, the host's lines, and why root's rights are needed all the same, or ``""``.
+        """
+        own = [app for app in apps if app["account"] == self._get_remote_user()]
+        if not own:
+            return [], {}, ""
+        host = self._look(own, "server", stamps, 0, sudoable=False)
+        # Without the sources not all is known of an app, and what is done then leaves the host layer as it is.
+        wanted = known_of(own) if sources else {}
+        told = {name: digest for name, [digest] in host["known"].items()}
+        differs = [app["name"] for app in own if sources and told.get(app["name"]) != wanted.get(app["name"])]
+        why = (
+            f"{', '.join(differs)}: what the host layer has to know of it (domains, mount, static files and the like)"
+            f" is new, and account {own[0]['account']} may not write that"
+        )
+        return own, host, why if differs else ""
+
+    def _look(
+        self,
+        apps: list[dict[str, Any]],
+        platform: str,
+        stamps: str,
+        front: int,
+        why: str = "",
+        sudoable: bool = True,
+    ) -> dict[str, Any]:
+        """Run look.sh on the host and return its lines by their key.
+
+        :param front: the port that the host's front is to listen on, 0 where that does not matter.
+        :param why: what root's rights are needed for, for the message when they are not to be had.
+        :param sudoable: False takes the rights of the user who logs in.
+        """
+        users = sorted({app["account"] for app in apps}) if platform == "server" else []
         present = [app for app in apps if app["state"] == "present"]
         pythons = sorted({app["python"] for app in present})
-        ports = [front] if platform == "server" else sorted({app["port"] for app in present})
+        ports = sorted({front} - {0}) if platform == "server" else sorted({app["port"] for app in present})
         script = Path(rows.__file__).with_name("look.sh").read_text()
-        words = [stamps, " ".join(accounts), " ".join(pythons), " ".join(map(str, ports))]
+        words = [stamps, " ".join(users), " ".join(pythons), " ".join(map(str, ports))]
         command = "sh -c {} look {}".format(shlex.quote(script), " ".join(map(shlex.quote, words)))
         try:
-            answer = self._low_level_execute_command(command)
+            answer = self._low_level_execute_command(command, sudoable=sudoable)
         except AnsibleConnectionFailure as error:
             context = self._play_context
             target = f"{context.remote_user or 'the default user'}@{context.remote_addr}:{context.port or 22}"
@@ -138,10 +200,10 @@ class ActionModule(ActionBase):
             ) from None  # Ansible would repeat the cause behind it.
         except AnsibleError as error:  # sudo wants a password that nobody gave, and the like.
             answer = {"rc": 1, "stdout": "", "stderr": str(error)}
-        found: dict[str, Any] = {"account": {}, "python": {}, "port": {}}
+        found: dict[str, Any] = {"account": {}, "python": {}, "port": {}, "known": {}}
         if answer["rc"]:
             raise AnsibleActionFail(
-                f"host: looking at it failed ({(answer['stderr'] or answer['stdout']).strip()})."
+                f"host: {why or 'looking at it failed'} ({(answer['stderr'] or answer['stdout']).strip()})."
                 " Allowed: a user that is root or may use sudo. Fix it in inventory/hosts.yml."
             )
         for line in answer["stdout"].splitlines():
@@ -156,9 +218,9 @@ class ActionModule(ActionBase):
         return found
 
     def _check_host(
-        self, apps: list[dict[str, Any]], platform: str, host: dict[str, Any], base: Path, where: str
+        self, apps: list[dict[str, Any]], platform: str, host: dict[str, Any], base: Path, where: str, alone: bool
     ) -> list[str]:
-        """Return what stands in the way on the host."""
+        """Return what stands in the way on the host; ``alone`` where root's rights are not needed."""
         problems = rows.Problems("inventory/hosts.yml")
         if platform == "server":
             name, _, release = host.get("os", "? ?").partition(" ")
@@ -166,7 +228,7 @@ class ActionModule(ActionBase):
                 problems.add("distribution", f"{name} {release}", "Debian 12 or 13")
             elif "systemd" not in host:
                 problems.add("init", "not systemd", "a host that systemd has booted")
-            if host.get("uid") != "0":
+            if host.get("uid") != "0" and not alone:
                 problems.add("ansible_user", f"uid {host.get('uid')}", "root, or a user with sudo and become")
         for app in apps:
             if app["state"] == "present" and app["python"] not in host["python"]:
@@ -209,10 +271,24 @@ class ActionModule(ActionBase):
             for key, value in sorted(task_vars.items())
             if key.startswith(tuple(f"{role}_" for role in HOST_ROLES))
         }
-        keys = ("name", "account", "root", "mount", "domains", "static", "never_changing", "state", "purge")
-        known = [{key: app[key] for key in keys} for app in apps]
+        known = [{key: app[key] for key in (*KNOWN_KEYS, "root", "state", "purge")} for app in apps]
         digest.update(json.dumps([variables, known], sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
+
+
+def known_of(apps: list[dict[str, Any]]) -> dict[str, str]:
+    """Return by the names of present apps what stands for all that the host layer knows of each."""
+    found = {}
+    for app in apps:
+        if app["state"] == "present":
+            known = [app[key] for key in KNOWN_KEYS if key != "never_changing"] + [rows.never_changing(app)]
+            found[app["name"]] = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+    return found
+
+
+def stamp_text(first: str, known: dict[str, str]) -> str:
+    """Return the text of the stamp: what stands for the whole host layer, and a line for each app."""
+    return "\n".join([first, *(f"{name} {digest}" for name, digest in sorted(known.items())), ""])
 
 
 def origin(value: Any) -> str:

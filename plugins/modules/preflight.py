@@ -45,6 +45,12 @@ options:
     description: Look at the apps' sources too. A rollback needs none.
     type: bool
     default: true
+  root:
+    description: >-
+      What follows needs root's rights on own servers in any case. Otherwise a user who logs in as the account of apps
+      works on these apps with the account's rights alone, as long as the host layer has not to change for them.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, description: Changes nothing on a host in any mode.}
 author: [hosted.flask developers]
@@ -61,12 +67,20 @@ apps:
   description: The completed apps, their secrets left out.
   type: list
   returned: success
+become:
+  description: Whether what follows needs root's rights.
+  type: bool
+  returned: success
 provisioned:
   description: Whether the host layer last converged with what it would converge with now.
   type: bool
   returned: success
 stamp:
-  description: The fingerprint of all that shapes the host layer.
+  description: The fingerprint of all that shapes the host layer, and below it one for what it knows of each app.
+  type: str
+  returned: success
+stamp_spoilt:
+  description: A stamp that lets the next deploy provision the host, with what the host layer still knows of each app.
   type: str
   returned: success
 """

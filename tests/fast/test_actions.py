@@ -246,3 +246,19 @@ def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, a
 def test_an_absent_app_needs_nothing(tmp_path: Path) -> None:
     row = app(server="gunicorn", state="absent", server_options={"worker_class": "gevent"}, folder=str(tmp_path))
     assert preflight.check_requirements([row], tmp_path, {"python": {}}, "apps.yml") == []
+
+
+# --- what the host layer knows of an app
+
+
+def test_the_host_layer_has_something_to_learn_where_what_it_knows_changes() -> None:
+    [before] = preflight.known_of([app()]).values()
+    for same in ({"processes": 7}, {"environment": {"A": "b"}}, {"services": [{"name": "a", "command": "b"}]}):
+        assert preflight.known_of([app(**same)]) == {"shop": before}
+    for other in ({"mount": "/x"}, {"domains": ["x.org"]}, {"static": {"/a": "b"}}, {"account": "pair"}):
+        assert preflight.known_of([app(**other)])["shop"] != before
+    assert preflight.known_of([app(state="absent")]) == {}
+
+
+def test_a_stamp_has_a_line_for_each_app_below_the_one_for_the_whole() -> None:
+    assert preflight.stamp_text("whole", {"b": "2", "a": "1"}) == "whole\na 1\nb 2\n"
