@@ -188,8 +188,11 @@ def nginx(sites: dict[str, Site]) -> Iterator[int]:
     for folder in short_folder():
         apps = [completed(site.name, root=str(site.root), **ROWS[name]) for name, site in sites.items()]
         given = {"nginx_apps": apps, "nginx_http_port": port, "__nginx_folder": str(folder)}
-        (folder / "uwsgi.conf").write_text(render("nginx", "uwsgi.conf.j2", **given))
-        (folder / "_.site.conf").write_text(render("nginx", "site.conf.j2", item="_", **given))
+        for name in ("uwsgi.conf", "headers.conf"):
+            (folder / name).write_text(render("nginx", f"{name}.j2", **given))
+        for one in apps:
+            (folder / f"{one['name']}.app.conf").write_text(render("nginx", "app.conf.j2", __nginx_app=one, **given))
+        (folder / "_.site.conf").write_text(render("nginx", "site.conf.j2", __nginx_site="_", **given))
         text = render("nginx", "nginx.conf.j2", nginx_worker_connections=64)
         for here, there in {
             "user www-data;": "user root;",

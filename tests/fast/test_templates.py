@@ -52,7 +52,12 @@ def variables(role: str, **row: Any) -> dict[str, Any]:
         "gunicorn": {"__gunicorn_app": app},
         "supervisord": {"__supervisord_app": app, "supervisord_home": app["home"]},
         "server": {"item": app["account"]},
-        "nginx": {"nginx_apps": [app], "item": (app["domains"] or ["_"])[0]},
+        "nginx": {
+            "nginx_apps": [app],
+            "nginx_tls": {domain: "acme" for domain in app["domains"]},
+            "__nginx_app": app,
+            "__nginx_site": (app["domains"] or ["_"])[0],
+        },
     }.get(role, {})
 
 
@@ -77,6 +82,8 @@ def test_every_template_is_tried_here() -> None:
         "start.j2",
         "gunicorn.conf.py.j2",
         "serve.j2",
+        "app.conf.j2",
+        "headers.conf.j2",
         "nginx.conf.j2",
         "site.conf.j2",
         "uwsgi.conf.j2",
@@ -96,17 +103,32 @@ def test_every_template_is_tried_here() -> None:
 
 
 CONF = NGINX + "    include {0}/sites/*.site.conf;\n}}\n"
+# What this machine's nginx says of itself, as the role hears it.
+VERSION = {"stderr": subprocess.run([tool("nginx"), "-v"], capture_output=True, text=True).stderr}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a certificate and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=test -keyout privkey.pem"
+    subprocess.run([*command.split(), "-out", "fullchain.pem"], cwd=folder, check=True, capture_output=True)
+    return folder
 
 
 def nginx_test(folder: Path, apps: list[dict[str, Any]], **more: Any) -> subprocess.CompletedProcess[str]:
     """Render all sites of a host as role nginx does and ask the real nginx about them."""
     sites = folder / "sites"
     sites.mkdir()
-    given = {"nginx_apps": apps, "nginx_http_port": 8080, "__nginx_folder": str(sites), **more}
-    (sites / "uwsgi.conf").write_text(render("nginx", "uwsgi.conf.j2", **given))
+    given = {"nginx_apps": apps, "nginx_http_port": 8080, "nginx_https_port": 8443, "__nginx_folder": str(sites)}
+    given |= {"__nginx_asked": VERSION, "__nginx_certificates": str(folder / "tls"), **more}
     present = [app for app in apps if app["state"] != "absent"]
+    for name in ("uwsgi.conf", "headers.conf"):
+        (sites / name).write_text(render("nginx", f"{name}.j2", **given))
+    for app in present:
+        (sites / f"{app['name']}.app.conf").write_text(render("nginx", "app.conf.j2", __nginx_app=app, **given))
     for domain in {"_"}.union(*(app["domains"] for app in present)):
-        (sites / f"{domain}.site.conf").write_text(render("nginx", "site.conf.j2", item=domain, **given))
+        (sites / f"{domain}.site.conf").write_text(render("nginx", "site.conf.j2", __nginx_site=domain, **given))
     conf = folder / "nginx.conf"
     conf.write_text(CONF.format(folder))
     command = [tool("nginx"), "-t", "-q", "-p", str(folder), "-c", str(conf)]
@@ -149,6 +171,50 @@ def test_nginx_accepts_the_limits_of_its_numbers(more: dict[str, Any], tmp_path:
     assert (run.returncode, run.stderr) == (0, "")
 
 
+TLS: dict[str, dict[str, str]] = {
+    "each": {"a.org": "acme", "b.org": "own", "c.org": "self_signed"},
+    "every_name": {"_": "self_signed"},
+    "some": {"b.org": "acme", "c.org": "none"},
+}
+
+
+@pytest.mark.parametrize("port", [443, 8443])
+@pytest.mark.parametrize("tls", TLS.values(), ids=TLS)
+def test_nginx_accepts_the_sites_over_tls(tls: dict[str, str], port: int, certificate: Path, tmp_path: Path) -> None:
+    """On each server of a name without a certificate of its own, none of another name is shown."""
+    for name in tls:
+        (tmp_path / "tls" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "tls" / name).symlink_to(certificate)
+    apps = [completed(name, domains=[f"{name}.org"]) for name in "abc"]
+    run = nginx_test(tmp_path, apps, nginx_tls=tls, nginx_https_port=port)
+    assert (run.returncode, run.stderr) == (0, "")
+    sites = {path.name: path.read_text() for path in (tmp_path / "sites").glob("*.site.conf")}
+    served = {name: f"listen {port} ssl" in text for name, text in sites.items()}
+    with_tls = {f"{name}.site.conf" for name, mode in tls.items() if mode != "none"}
+    assert served == {name: name in with_tls or name == "_.site.conf" for name in sites}
+    assert ("ssl_reject_handshake on;" in sites["_.site.conf"]) == ("_" not in tls)
+    suffix = "" if port == 443 else ":8443"
+    for name, mode in tls.items():
+        text = sites[f"{name}.site.conf"]
+        assert (f"https://$host{suffix}$request_uri;" in text) == (mode != "none")
+        assert ('hsts "max-age=63072000";' in text) == (mode in ("acme", "own"))
+
+
+@pytest.mark.parametrize(("version", "words"), [("1.22.1", " ssl http2"), ("1.26.3", " ssl"), ("", " ssl http2")])
+def test_http2_is_asked_for_as_the_version_wants_it(version: str, words: str) -> None:
+    """Either way is an error or a warning to the other; who has no nginx yet gets what the older one takes."""
+    given = {"nginx_tls": {"_": "own"}, "__nginx_asked": {"stderr": version and f"nginx version: nginx/{version}\n"}}
+    text = render("nginx", "site.conf.j2", __nginx_site="_", **given)
+    assert f"listen 443{words} default_server;" in text
+    assert f"listen [::]:443{words} default_server;" in text
+    assert ("http2 on;" in text) == (version == "1.26.3")
+
+
+def test_a_place_on_the_preload_list_is_asked_for_only_when_said() -> None:
+    text = render("nginx", "site.conf.j2", __nginx_site="_", nginx_tls={"_": "own"}, nginx_hsts_preload=True)
+    assert '"max-age=63072000; includeSubDomains; preload"' in text
+
+
 def test_nginx_would_refuse_what_is_wrong(tmp_path: Path) -> None:
     run = nginx_test(tmp_path, [completed()], nginx_client_max_body_size="16 elephants")
     assert run.returncode
@@ -156,7 +222,7 @@ def test_nginx_would_refuse_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_plain_http_is_on_port_80_unless_said_otherwise() -> None:
-    text = render("nginx", "site.conf.j2", nginx_apps=[completed()], item="_")
+    text = render("nginx", "site.conf.j2", nginx_apps=[completed()], __nginx_site="_")
     assert "listen 80 default_server;" in text
     assert "listen [::]:80 default_server;" in text
 
