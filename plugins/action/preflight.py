@@ -30,7 +30,8 @@ STAMPS = {"server": "/var/lib/hosted.flask"}
 # Variables of these roles shape the host layer, so a change of one provisions the host again.
 HOST_ROLES = ("server", "supervisord", "nginx")
 # What these roles know of an app.
-KNOWN_KEYS = ("name", "account", "mount", "domains", "static", "never_changing")
+KNOWN_KEYS = ("name", "account", "mount", "domains", "static", "never_changing", "limits", "logins", "stream_uploads",
+              "nginx_extra", "maintenance")  # fmt: skip
 
 
 class ActionModule(ActionBase):

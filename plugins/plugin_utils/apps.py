@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import ipaddress
 import os
 import re
 import shlex
@@ -30,6 +31,16 @@ ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 SHELL = set(
     "! . : [ { break case cd command continue eval exec exit export for getopts if read readonly return set shift test"
     " times trap ulimit umask unset until wait while".split()
+)
+SIZE = re.compile(r"(\d{1,12}[kKmMgG]?)?")
+# The words of nginx's configuration.
+NGINX_WORD = re.compile(
+    r"""
+    "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*'   # a text
+    | \#[^\n]* | [{};]                       # a comment, or what ends a directive
+    | (?:\\. | \$\{\w+\} | [^\s{};"'\\])(?:\\. | \$\{\w+\} | [^\s{};\\])*
+    """,
+    re.DOTALL | re.VERBOSE,
 )
 OPTION = re.compile(r"[a-z][a-z0-9_-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -137,6 +148,7 @@ def check_values(app: dict[str, Any], at: str, problems: Problems) -> None:
             problems.add(f"{at}.static", url, "a URL path like /static, below the mount")
         elif not inside(folder):
             problems.add(f"{at}.static.{url}", folder, "a folder inside the source")
+    check_front(app, at, problems)
     app["frontend"] = app["frontend"].rstrip("/") or app["frontend"]
     if app["frontend"] and (not inside(app["frontend"]) or {"", "."} & set(app["frontend"].split("/"))):
         problems.add(f"{at}.frontend", app["frontend"], "a folder inside the source, or '' for none")
@@ -154,6 +166,51 @@ def check_values(app: dict[str, Any], at: str, problems: Problems) -> None:
         if service["name"] in taken:
             problems.add(f"{at}.services[{number}].name", service["name"], "a name that is not taken")
         taken.add(service["name"])
+
+
+def check_front(app: dict[str, Any], at: str, problems: Problems) -> None:
+    """Check what a row wants of the front of a server, into ``problems``."""
+    limits = app["limits"]
+    if not SIZE.fullmatch(limits["body"]):
+        problems.add(f"{at}.limits.body", limits["body"], "a size like 100m, 0 for any, '' for the role's own")
+    for key, high in (("timeout", 86400), ("requests", 100_000), ("connections", 100_000)):
+        if not 0 <= limits[key] <= high:
+            problems.add(f"{at}.limits.{key}", limits[key], f"a whole number from 0 to {high}, 0 for none of its own")
+    for number, path in enumerate(app["logins"]):
+        if not MOUNT.fullmatch(path) or path == "/" or {".", ".."} & set(path.split("/")):
+            allowed = "a URL path like /login, below the mount, no slash at its end"
+            problems.add(f"{at}.logins[{number}]", path, allowed)
+    if not whole(app["nginx_extra"]):
+        allowed = "whole lines of nginx configuration: each ends with ';', or with a '{' that has its '}'"
+        problems.add(f"{at}.nginx_extra", app["nginx_extra"], allowed)
+    page = app["maintenance"]["page"]
+    if page and not inside(page):
+        problems.add(f"{at}.maintenance.page", page, "a file inside the source, or '' for a plain page")
+    for number, network in enumerate(app["maintenance"]["allow"]):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            allowed = f"an address or a network like 192.0.2.0/24 ({error})"
+            problems.add(f"{at}.maintenance.allow[{number}]", network, allowed)
+
+
+def whole(text: str) -> bool:
+    """Tell whether lines of nginx configuration end where they are: no block left open, none closed that is not theirs.
+
+    What the directives mean only nginx can tell.
+    """
+    depth, last, end = 0, ";", 0
+    for word in NGINX_WORD.finditer(text):
+        if text[end : word.start()].strip():
+            return False  # A quote that is not closed.
+        end = word.end()
+        if word[0].startswith("#"):
+            continue
+        depth += (word[0] == "{") - (word[0] == "}")
+        if depth < 0 or (word[0] == "}" and last not in tuple(";{}")):
+            return False
+        last = word[0]
+    return depth == 0 and last in tuple(";}") and not text[end:].strip() and "\0" not in text
 
 
 def inside(path: Any) -> bool:
@@ -220,6 +277,10 @@ def check_source(app: dict[str, Any], at: str, problems: Problems) -> None:
     if not (source / app["requirements"]).is_file():
         allowed = f"a file of the source that lists at least flask ({source / app['requirements']} is missing)"
         problems.add(f"{at}.requirements", app["requirements"], allowed)
+    page = app["maintenance"]["page"]
+    if page and not (source / page).is_file():
+        allowed = f"a file of the source, or '' for a plain page ({source / page} is missing)"
+        problems.add(f"{at}.maintenance.page", page, allowed)
     if app["frontend"]:
         front = source / app["frontend"]
         missing = [] if (front / "package.json").is_file() else [front / "package.json"]
@@ -325,7 +386,8 @@ def complete(
         if len(problems.found) > before:
             continue
         app = {**builtin, **defaults, **row}
-        app["health"] = {**builtin["health"], **app["health"]}
+        for key in ("health", "limits", "maintenance"):
+            app[key] = {**builtin[key], **app[key]}
         app["account_named"] = "account" in app
         app.setdefault("account", app["name"])
         check_values(app, at, problems)
@@ -369,5 +431,6 @@ def check_together(apps: list[dict[str, Any]], platform: str, problems: Problems
         for domain in app["domains"] or ["every name"]:
             place = f"{domain} {app['mount']}"
             if claim("mount", place, app["name"], "domain and path"):
-                for url in set(app["static"]) - {"/"}:
-                    claim("static", f"{place.rstrip('/')}{url}", app["name"], "domain and path")
+                for key in ("static", "logins"):
+                    for url in sorted({*app[key]} - {"/"}):
+                        claim(key, f"{place.rstrip('/')}{url}", app["name"], "domain and path")

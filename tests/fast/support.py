@@ -68,6 +68,47 @@ def completed(name: str = "shop", root: str | None = None, home: str = "/home/sh
     return app | {"root": root or f"{app['home']}/apps/{name}", "never_changing": apps.never_changing(app)}
 
 
+def nginx_version() -> str:
+    """Return what this machine's nginx says of itself, as role nginx hears it."""
+    return subprocess.run([tool("nginx"), "-v"], capture_output=True, text=True).stderr
+
+
+def nginx_files(folder: Path, apps: list[dict[str, Any]], **given: Any) -> Path:
+    """Write all that role nginx writes for these apps, for an nginx that needs no root and has one folder.
+
+    :returns: the path of its nginx.conf.
+    """
+    sites, logs = folder / "sites", folder / "logs"
+    for made in (sites, logs):
+        made.mkdir(parents=True, exist_ok=True)
+    given = {"__nginx_asked": {"stderr": nginx_version()}, "__nginx_folder": str(sites), "nginx_apps": apps, **given}
+    present = [app for app in apps if app["state"] != "absent"]
+    texts = {sites / name: render("nginx", f"{name}.j2", **given) for name in ("uwsgi.conf", "headers.conf")}
+    for app in present:
+        for kind in ("app", "extra"):
+            texts[sites / f"{app['name']}.{kind}.conf"] = render("nginx", f"{kind}.conf.j2", __nginx_app=app, **given)
+    for domain in {"_"}.union(*(app["domains"] for app in present)):
+        texts[sites / f"{domain}.site.conf"] = render("nginx", "site.conf.j2", __nginx_site=domain, **given)
+    conf = folder / "nginx.conf"
+    texts[conf] = render("nginx", "nginx.conf.j2", **given)
+    temporary = [
+        f"{kind}_temp_path {folder}/t-{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    ]
+    for here, there in {
+        "user www-data;": "user root;" if os.geteuid() == 0 else "",
+        "error_log /var/log/nginx/error.log;": "error_log stderr;",
+        "/run/nginx.pid": f"{folder}/nginx.pid",
+        "http {": f"http {{ {' '.join(temporary)}",
+        "/etc/nginx/conf.d/*.conf": f"{sites}/*.site.conf",
+        "include /etc/nginx/sites-enabled/*;": "",
+    }.items():
+        assert texts[conf].count(here) == 1, here
+        texts[conf] = texts[conf].replace(here, there)
+    for path, text in texts.items():
+        path.write_text(text.replace("/var/log/nginx/", f"{logs}/"))
+    return conf
+
+
 def until(what: str, check: Callable[[], Any], seconds: float = 10) -> Any:
     """Return the first true answer of ``check``; without one before the deadline the test fails."""
     deadline = time.monotonic() + seconds

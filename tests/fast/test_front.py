@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS
-from support import completed, free_port, process, render, short_folder, tool, until
+from support import completed, free_port, nginx_files, process, short_folder, tool, until
 from test_releases import Site, visited
 
 # Tells what it sees of a request, and repeats what it is told through a WebSocket, in the manner of each server.
@@ -187,32 +187,17 @@ def nginx(sites: dict[str, Site]) -> Iterator[int]:
     port = free_port()
     for folder in short_folder():
         apps = [completed(site.name, root=str(site.root), **ROWS[name]) for name, site in sites.items()]
-        given = {"nginx_apps": apps, "nginx_http_port": port, "__nginx_folder": str(folder)}
-        for name in ("uwsgi.conf", "headers.conf"):
-            (folder / name).write_text(render("nginx", f"{name}.j2", **given))
-        for one in apps:
-            (folder / f"{one['name']}.app.conf").write_text(render("nginx", "app.conf.j2", __nginx_app=one, **given))
-        (folder / "_.site.conf").write_text(render("nginx", "site.conf.j2", __nginx_site="_", **given))
-        text = render("nginx", "nginx.conf.j2", nginx_worker_connections=64)
-        for here, there in {
-            "user www-data;": "user root;",
-            "/run/nginx.pid": f"{folder}/nginx.pid",
-            "/var/log/nginx/": f"{folder}/",
-            "/etc/nginx/conf.d/*.conf": f"{folder}/*.site.conf",
-            "/etc/nginx/sites-enabled/": f"{folder}/none/",
-            "/etc/nginx/modules-enabled/": f"{folder}/none/",
-        }.items():
-            assert here in text
-            text = text.replace(here, there)
-        conf, log = folder / "nginx.conf", folder / "log"
-        conf.write_text(text)
-        with process([tool("nginx"), "-p", str(folder), "-c", str(conf), "-g", "daemon off;"], log):
+        conf, log = nginx_files(folder, apps, nginx_http_port=port, nginx_worker_connections=64), folder / "log"
+        with process([tool("nginx"), "-c", str(conf), "-g", "daemon off;"], log):
 
             def listens() -> bool:
                 with socket.socket() as probe:
                     return probe.connect_ex(("127.0.0.1", port)) == 0
 
-            until(f"nginx listens: {log.read_text()}", listens)
+            try:
+                until("nginx listens", listens)
+            except AssertionError as error:
+                raise AssertionError(log.read_text()) from error
             yield port
 
 

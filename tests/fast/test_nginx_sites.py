@@ -41,9 +41,15 @@ def run(tmp_path: Path, etc: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     wrapper.chmod(0o755)
     monkeypatch.setattr(os, "defpath", f"{wrapper.parent}:{os.defpath}")
 
-    def run_module(files: dict[str, str], *, check: bool = False) -> dict[str, Any]:
+    def run_module(files: dict[str, str], *, check: bool = False, **optional: str) -> dict[str, Any]:
         called.unlink(missing_ok=True)
-        arguments = {"files": files, "folder": str(etc / "ours"), "include": str(etc / "conf.d/ours.conf")}
+        optional = {f"{app}.conf": app for app in optional}
+        arguments = {
+            "files": files,
+            "optional": optional,
+            "folder": str(etc / "ours"),
+            "include": str(etc / "conf.d/ours.conf"),
+        }
         capsys.readouterr()
         with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit) as end:
             nginx_sites.main()
@@ -108,6 +114,59 @@ def test_a_file_of_others_that_nginx_refuses_is_told(run: Run, etc: Path) -> Non
     assert answer["failed"]
     assert "other.conf" in answer["msg"]
     assert (etc / "conf.d/other.conf").read_text() == "nonsense;\n"
+
+
+def with_extras(**extras: str) -> dict[str, str]:
+    """Return a site that reads some apps' own lines, and these."""
+    inside = "".join(f"location /{app}/ {{ include %s/{app}.conf; }}\n" for app in extras)
+    return {"_.site.conf": f"server {{ listen 127.0.0.1:8080;\n{inside}}}\n"} | {
+        f"{app}.conf": text for app, text in extras.items()
+    }
+
+
+def given(etc: Path, **extras: str) -> dict[str, str]:
+    files = with_extras(**extras)
+    return files | {"_.site.conf": files["_.site.conf"].replace("%s", str(etc / "ours"))}
+
+
+def test_lines_of_an_app_that_nginx_refuses_keep_nobody_else_back(run: Run, etc: Path) -> None:
+    """The earlier ones stay, or none where there were none; what is wrong is said with the app's name."""
+    run(given(etc, a="gzip on;\n", b="gzip on;\n"), a="", b="")
+    files = given(etc, a="no_such_directive;\n", b="gzip off;\n", c="client_max_body_size elephants;\n")
+    answer = run(files, a="", b="", c="")
+    assert answer["changed"]
+    assert sites(etc) == files | {"a.conf": "gzip on;\n", "c.conf": ""}
+    assert sorted(answer["files"]) == [str(etc / "ours" / name) for name in ("_.site.conf", "b.conf", "c.conf")]
+    first, second = answer["refused"]
+    assert first.startswith("flask_apps (a).nginx_extra is refused by nginx: the earlier lines stay")
+    assert "no_such_directive" in first
+    assert second.startswith("flask_apps (c).nginx_extra is refused by nginx: it is left out")
+    assert "a.conf:1" in first
+    again = run(files, a="", b="", c="")
+    assert (again["changed"], again["files"], len(again["refused"])) == (False, [], 2)
+
+
+def test_lines_of_an_app_that_became_wrong_are_left_out(run: Run, etc: Path) -> None:
+    """They did not change, what they are read in did."""
+    files = given(etc, a="gzip on;\n")
+    assert run(files, a="")["refused"] == []
+    files["_.site.conf"] = files["_.site.conf"].replace("{ include", "{ gzip off; include")
+    answer = run(files, a="")
+    assert len(answer["refused"]) == 1
+    assert sites(etc) == files | {"a.conf": ""}
+
+
+def test_bad_lines_beside_a_bad_site_leave_everything_as_it_was(run: Run, etc: Path) -> None:
+    run(given(etc, a="gzip on;\n"), a="")
+    before = {path: content[2] for path, content in tree(etc).items()}
+    answer = run(given(etc, a="no_such_directive;\n") | {"x.site.conf": BAD}, a="")
+    assert answer["failed"]
+    assert {path: content[2] for path, content in tree(etc).items()} == before
+
+
+def test_what_was_wrong_before_is_told_apart(run: Run, etc: Path) -> None:
+    (etc / "conf.d/other.conf").write_text("nonsense;\n")
+    assert "with and without our changes: see to the file that it names" in run({"_.site.conf": GOOD % "_"})["msg"]
 
 
 def test_stale_files_go_and_others_stay(run: Run, etc: Path) -> None:
