@@ -1,0 +1,494 @@
+"""What nginx does for an app and keeps from it, with all that role nginx writes and an app that tells what it saw."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.client
+import json
+import os
+import re
+import socket
+import socketserver
+import ssl
+import struct
+import subprocess
+import threading
+import urllib.parse
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attacks import ATTACKS, HIDDEN, judge, send
+from support import completed, free_port, nginx_files, process, short_folder, tool, until
+
+Answer = tuple[int, dict[str, str], bytes]
+LIMITED = {
+    "limits": {"body": "10k", "timeout": 1, "requests": 2, "connections": 3},
+    "logins": ["/login"],
+    "nginx_extra": "gzip off;\nbrotli off;",
+    "stream_uploads": True,
+    "maintenance": {"page": "static/later.html", "allow": ["127.0.0.2", "127.0.3.0/24"]},
+}
+ROWS: list[dict[str, Any]] = [
+    {"name": "good", "domains": ["good.example"], "logins": ["/login"]},
+    {"name": "limited", "domains": ["good.example"], "mount": "/limited", **LIMITED},
+    {"name": "secure", "domains": ["acme.example", "own.example", "self.example"]},
+    {"name": "gone", "domains": ["gone.example"]},
+]
+TLS = {"acme.example": "acme", "own.example": "own", "self.example": "self_signed"}
+
+
+class App(socketserver.StreamRequestHandler):
+    """Speaks uwsgi, and does as the query says: ``status``, ``size``, ``wait`` (for the event), and headers."""
+
+    first_bytes: list[bytes] = []
+    go_on = threading.Event()
+
+    def handle(self) -> None:
+        """Answer one request."""
+        _, size, _ = struct.unpack("<BHB", self.rfile.read(4))
+        block, words = self.rfile.read(size), []
+        while block:
+            length = struct.unpack("<H", block[:2])[0]
+            words.append(block[2 : 2 + length].decode("latin-1"))
+            block = block[2 + length :]
+        seen = dict(zip(words[::2], words[1::2], strict=True))
+        asked = dict(urllib.parse.parse_qsl(seen["QUERY_STRING"]))
+        left = int(seen["CONTENT_LENGTH"] or 0)
+        while left:
+            data = self.rfile.read1(left)
+            self.first_bytes.append(data)
+            left -= len(data)
+        if "wait" in asked:
+            self.go_on.wait(20)
+        headers = {"Content-Type": "application/json", **{k: v for k, v in asked.items() if k[0].isupper()}}
+        body = json.dumps(seen).encode() + b" " * int(asked.get("size", 0))
+        head = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
+        with contextlib.suppress(OSError):
+            self.wfile.write(f"HTTP/1.1 {asked.get('status', '200 OK')}\r\n{head}\r\n".encode() + body)
+
+
+class Apps(socketserver.ThreadingUnixStreamServer):
+    """One for all apps."""
+
+    daemon_threads = True
+    request_queue_size = 1000
+
+
+class Front:
+    """A running nginx and what it has."""
+
+    def __init__(self, folder: Path, port: int, tls_port: int) -> None:
+        """Know its folder and ports."""
+        self.folder, self.port, self.tls_port = folder, port, tls_port
+
+    def get(self, path: str, name: str = "good.example", method: str = "GET", **more: Any) -> Answer:
+        """Ask over plain HTTP."""
+        source = (more.pop("source"), 0) if "source" in more else None
+        return self.ask(http.client.HTTPConnection("127.0.0.1", self.port, 10, source), path, name, method, **more)
+
+    def get_tls(self, path: str, name: str) -> Answer:
+        """Ask over TLS, by the name."""
+        raw = socket.create_connection(("127.0.0.1", self.tls_port), 10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.tls_port)
+        connection.sock = context().wrap_socket(raw, server_hostname=name)
+        return self.ask(connection, path, name)
+
+    @staticmethod
+    def ask(
+        connection: http.client.HTTPConnection,
+        path: str,
+        name: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        **headers: str,
+    ) -> Answer:
+        """Return status, headers with lower-case names, and body."""
+        with contextlib.closing(connection):
+            sent = {key.replace("_", "-"): value for key, value in headers.items()}
+            connection.request(method, path, body, {"Host": name, **sent})
+            answer = connection.getresponse()
+            return answer.status, {key.lower(): value for key, value in answer.headers.items()}, answer.read()
+
+    @contextlib.contextmanager
+    def maintenance(self, app: str) -> Iterator[None]:
+        """Have an app in maintenance."""
+        file = self.folder / app / "run/maintenance"
+        file.touch()
+        try:
+            yield
+        finally:
+            file.unlink()
+
+    def log(self, app: str) -> list[dict[str, Any]]:
+        """Return an app's access log."""
+        return [json.loads(line) for line in (self.folder / f"logs/{app}.access.log").read_text().splitlines()]
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def context() -> ssl.SSLContext:
+    """Return a client that takes any certificate."""
+    made = ssl.create_default_context()
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
+
+
+@pytest.fixture(scope="module")
+def front() -> Iterator[Front]:
+    """Run nginx and the apps behind it; all addresses but 127.0.0.1 are strangers."""
+    for folder in short_folder():
+        os.chmod(folder, 0o755)
+        apps = [completed(root=str(folder / row["name"]), **row) for row in ROWS]
+        for app in apps:
+            for made in ("run", "slots", "one/static/.git"):
+                (folder / app["name"] / made).mkdir(parents=True)
+            static = folder / app["name"] / "one/static"
+            for name, text in {"a.css": "a" * 5000, "later.html": "later " * 500, **HIDDEN}.items():
+                (static / name).write_text(text)
+            (static.parent / "wsgi.py").write_text("SECRET")
+            (static / "link").symlink_to("/etc/passwd")
+            (folder / app["name"] / "slots/current").symlink_to("../one")
+        for name in TLS:
+            made = folder / "tls" / name
+            made.mkdir(parents=True)
+            command = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name}"
+            words = [*command.split(), "-keyout", "privkey.pem", "-out", "fullchain.pem"]
+            subprocess.run(words, cwd=made, check=True, capture_output=True)
+        (folder / "acme/.well-known/acme-challenge").mkdir(parents=True)
+        (folder / "acme/.well-known/acme-challenge/token").write_text("proof")
+        (folder / "pending").mkdir()
+        port, tls_port = free_port(), free_port()
+        conf = nginx_files(
+            folder,
+            apps,
+            nginx_http_port=port,
+            nginx_https_port=tls_port,
+            nginx_tls=TLS,
+            nginx_worker_connections=2048,
+            __nginx_certificates=str(folder / "tls"),
+            __nginx_pending=str(folder / "pending"),
+            __nginx_acme=str(folder / "acme"),
+        )
+        # The tests come from there too, and must be able to be strangers.
+        text = conf.read_text().replace("client_header_timeout 15s", "client_header_timeout 2s")
+        conf.write_text(text.replace("client_body_timeout 30s", "client_body_timeout 2s"))
+        command, log = [tool("nginx"), "-c", str(conf), "-g", "daemon off;"], folder / "log"
+        with contextlib.ExitStack() as stack:
+            for app in apps:
+                if app["name"] == "gone":
+                    continue
+                server = Apps(str(folder / app["name"] / "run/current.sock"), App)
+                os.chmod(folder / app["name"] / "run/current.sock", 0o666)
+                threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+                stack.callback(server.shutdown)
+            stack.enter_context(process(command, log))
+
+            try:
+                until("nginx listens", lambda port=port: listens(port))
+            except AssertionError as error:
+                raise AssertionError(log.read_text()) from error
+            yield Front(folder, port, tls_port)
+
+
+STRANGER = "127.0.1.1"
+
+# --- attacks
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_nothing_gets_through(name: str, front: Front) -> None:
+    status, received = send(("127.0.0.1", front.port), ATTACKS[name])
+    judge(name, status, received, "127.0.0.1")
+    assert front.get("/")[0] == 200, "others are served"
+
+
+@pytest.mark.parametrize("name", ["traversal", "length_and_chunked", "host_twice", "many_headers", "forwarded_proto"])
+def test_nothing_gets_through_over_tls(name: str, front: Front) -> None:
+    raw = ATTACKS[name].raw.replace(b"good.example", b"own.example")
+    attack = type(ATTACKS[name])(raw, ATTACKS[name].statuses)
+    status, received = send(("127.0.0.1", front.tls_port), attack, "own.example")
+    judge(name, status, received.replace(b"own.example", b"good.example"), "127.0.0.1")
+
+
+def test_a_link_is_the_apps_own_business(front: Front) -> None:
+    assert json.loads(front.get("/static/link")[2])["PATH_INFO"] == "/static/link"
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_who_is_slow_is_let_go_and_holds_nobody_up(part: str, front: Front) -> None:
+    """Hundreds of them; the app sees none."""
+    raw = b"GET /?slow HTTP/1.1\r\nHost: good.example\r\nX-A: "
+    if part == "body":
+        raw = b"POST /?slow HTTP/1.1\r\nHost: good.example\r\nContent-Length: 100\r\n\r\nx"
+    with contextlib.ExitStack() as stack:
+        slow = []
+        for _ in range(300):
+            slow.append(stack.enter_context(socket.create_connection(("127.0.0.1", front.port), 10)))
+            slow[-1].sendall(raw)
+        assert front.get("/")[0] == 200
+        for connection in slow:
+            connection.settimeout(30)
+            with contextlib.suppress(ConnectionResetError):
+                received = connection.recv(1000)
+                assert received == b"" or b" 408 " in received.split(b"\r\n")[0]
+        assert front.get("/")[0] == 200
+
+
+# --- what the front adds
+
+
+def test_headers_are_added_where_the_app_has_none(front: Front) -> None:
+    added = {"x-content-type-options": "nosniff", "referrer-policy": "strict-origin-when-cross-origin"}
+    for path in ("/", "/static/a.css", "/?status=500+Oh"):
+        headers = front.get(path)[1]
+        assert {key: headers[key] for key in added} == added
+        assert "strict-transport-security" not in headers
+        assert headers["server"] == "nginx"
+    own = "/?X-Content-Type-Options=own&Referrer-Policy=no-referrer"
+    assert front.get(own)[1]["x-content-type-options"] == "own"
+    assert front.get(own)[1]["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+def test_text_is_compressed_and_nothing_else(coding: str, front: Front) -> None:
+    for path in ("/static/a.css", "/?size=5000", "/?size=5000&Content-Type=text/html"):
+        plain, packed = front.get(path), front.get(path, Accept_Encoding=coding)
+        assert packed[1]["content-encoding"] == coding
+        assert "accept-encoding" in packed[1]["vary"].lower()
+        assert len(packed[2]) < len(plain[2]) / 2
+        assert "content-encoding" not in plain[1]
+    assert gzip.decompress(front.get("/static/a.css", Accept_Encoding="gzip")[2]) == b"a" * 5000
+    for path in ("/?size=5000&Content-Type=image/png", "/limited/?size=5000"):
+        assert "content-encoding" not in front.get(path, Accept_Encoding=coding)[1]
+    own = front.get("/?size=5000&Content-Encoding=own", Accept_Encoding=coding)
+    assert own[1]["content-encoding"] == "own"
+
+
+def test_a_compressed_file_is_not_sent_again(front: Front) -> None:
+    etag = front.get("/static/a.css", Accept_Encoding="gzip")[1]["etag"]
+    assert front.get("/static/a.css", Accept_Encoding="gzip", If_None_Match=etag)[0] == 304
+
+
+def test_each_request_is_a_line_of_json_without_its_query(front: Front) -> None:
+    front.get('/where/"quoted"%20?token=SECRET', User_Agent='a "b" \\ c\td')
+    lines = until("the log is written", lambda: [line for line in front.log("good") if "where" in line["path"]])
+    line = lines[-1]
+    assert line["path"] == '/where/"quoted"%20'
+    assert (line["method"], line["status"], line["host"], line["address"]) == ("GET", 200, "good.example", "127.0.0.1")
+    assert line["agent"] == 'a "b" \\ c\td'
+    assert re.fullmatch("[0-9a-f]{32}", line["id"])
+    assert line["seconds"] >= float(line["app_seconds"]) >= 0
+    assert b"SECRET" not in (front.folder / "logs/good.access.log").read_bytes()
+
+
+# --- limits
+
+
+def test_the_body_of_an_app_has_its_own_limit(front: Front) -> None:
+    assert front.get("/", method="POST", body=b"x" * 20000)[0] == 200
+    assert front.get("/limited/", method="POST", body=b"x" * 9000)[0] == 200
+    status, headers, body = front.get("/limited/", method="POST", body=b"x" * 20000)
+    assert (status, headers["content-type"]) == (413, "text/html")
+    assert b"<h1>Too large</h1>" in body
+
+
+def test_requests_of_one_address_are_limited_and_those_of_others_and_files_are_not(front: Front) -> None:
+    seen = [front.get("/limited/", source="127.0.2.1")[0] for _ in range(20)]
+    assert seen[:5] == [200] * 5
+    assert 429 in seen
+    status, headers, body = front.get("/limited/", source="127.0.2.1", Accept="application/json")
+    if status == 429:
+        assert (headers["content-type"], headers["retry-after"]) == ("application/json", "10")
+        assert json.loads(body)["status"] == 429
+    assert front.get("/limited/", source="127.0.2.2")[0] == 200
+    assert {front.get("/limited/")[0] for _ in range(20)} == {200}, "the host itself is not limited"
+    assert {front.get("/limited/static/a.css", source="127.0.2.1")[0] for _ in range(20)} == {200}
+
+
+@pytest.mark.parametrize("path", ["/login", "/login/", "//%6cogin", "/limited/login"])
+def test_logins_are_tried_a_few_times(path: str, front: Front) -> None:
+    """Whatever the path is written like; looking at the form is no try."""
+    number, shown, tried = len(path), [], []
+    for _ in range(10):
+        shown.append(front.get(path, source=f"127.0.4.{number}")[0])
+        tried.append(front.get(path, source=f"127.0.5.{number}", method="POST", body=b"x")[0])
+    if path != "/limited/login":  # It has a limit of all requests besides.
+        assert shown == [200] * 10
+        assert tried[:6] == [200] * 6
+    assert tried[-1] == 429
+    assert front.get(path, source=f"127.0.6.{number}", method="POST", body=b"x")[0] == 200, "another address"
+
+
+def test_connections_of_one_address_are_limited(front: Front) -> None:
+    App.go_on.clear()
+    threads = []
+    statuses: list[int] = []
+
+    def ask() -> None:
+        statuses.append(front.get("/limited/?wait=1", source="127.0.7.1")[0])
+
+    for _ in range(6):
+        threads.append(threading.Thread(target=ask))
+        threads[-1].start()
+    until("some are refused", lambda: statuses.count(429) >= 2)
+    App.go_on.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) <= {200, 429, 504}
+
+
+def test_an_upload_is_seen_as_it_comes_where_asked_for(front: Front) -> None:
+    for path, streamed in (("/limited/", True), ("/", False)):
+        App.first_bytes.clear()
+        with socket.create_connection(("127.0.0.1", front.port), 10) as client:
+            client.sendall(f"POST {path} HTTP/1.1\r\nHost: good.example\r\nContent-Length: 6\r\n\r\nabc".encode())
+            if streamed:
+                until("the app has the first bytes", lambda: App.first_bytes == [b"abc"])
+            client.sendall(b"def")
+            assert b" 200 " in client.recv(1000)
+        assert b"".join(App.first_bytes) == b"abcdef"
+        assert (App.first_bytes == [b"abcdef"]) == (not streamed)
+
+
+# --- when an app does not answer
+
+
+def test_an_app_that_is_away_has_a_page(front: Front) -> None:
+    status, headers, body = front.get("/some.css", "gone.example", method="POST", body=b"x")
+    assert (status, headers["content-type"], headers["retry-after"]) == (502, "text/html", "10")
+    assert headers["cache-control"] == "no-store"
+    assert b'<html lang="en">' in body
+    assert b"<h1>Away for a moment</h1>" in body
+    status, headers, body = front.get("/", "gone.example", Accept="application/problem+json")
+    assert (status, headers["content-type"], headers["retry-after"]) == (502, "application/json", "10")
+    assert json.loads(body)["status"] == 502
+    assert front.get("/", "gone.example", Accept="text/html,application/json")[1]["content-type"] == "text/html"
+    until("it is in the app's log", lambda: [line for line in front.log("gone") if line["status"] == 502])
+
+
+def test_an_app_that_takes_too_long_has_a_page(front: Front) -> None:
+    App.go_on.clear()
+    status, headers, body = front.get("/limited/?wait=1")
+    App.go_on.set()
+    assert (status, headers["retry-after"]) == (504, "10")
+    assert b"<h1>No answer in time</h1>" in body
+
+
+@pytest.mark.parametrize("status", [404, 413, 429, 500, 502, 503, 504])
+def test_an_apps_own_answer_stays_its_own(status: int, front: Front) -> None:
+    answer = front.get(f"/?status={status}+Own")
+    assert answer[0] == status
+    assert "retry-after" not in answer[1]
+    assert json.loads(answer[2])["QUERY_STRING"] == f"status={status}+Own"
+
+
+# --- maintenance
+
+
+def test_an_app_in_maintenance_says_so_to_strangers(front: Front) -> None:
+    with front.maintenance("good"):
+        for path, method in (("/", "GET"), ("/deep/er.css", "POST"), ("/static/missing.css", "GET")):
+            status, headers, body = front.get(path, source=STRANGER, method=method)
+            assert (status, headers["content-type"], headers["retry-after"]) == (503, "text/html", "120")
+            assert b"<h1>Closed for maintenance</h1>" in body
+        assert json.loads(front.get("/", source=STRANGER, Accept="application/json")[2])["status"] == 503
+        assert front.get("/")[0] == 200, "the host itself passes"
+        assert front.get("/static/a.css", source=STRANGER)[0] == 200, "the page's own files"
+        assert front.get("/limited/", source=STRANGER)[0] == 200, "another app"
+    assert front.get("/", source=STRANGER)[0] == 200
+
+
+def test_maintenance_has_the_apps_own_page_and_guests(front: Front) -> None:
+    page = front.folder / "limited/one/static/later.html"
+    with front.maintenance("limited"):
+        for path, method in (("/limited/", "GET"), ("/limited/x.css", "POST"), ("/limited/login", "POST")):
+            status, headers, body = front.get(path, source=STRANGER, method=method)
+            assert (status, headers["content-type"], headers["retry-after"]) == (503, "text/html", "120")
+            assert body == page.read_bytes()
+        assert front.get("/limited/", source="127.0.0.2")[0] == 200
+        assert front.get("/limited/", source="127.0.3.77")[0] == 200
+        page.rename(page.with_name("elsewhere"))
+        try:
+            status, _, body = front.get("/limited/", source=STRANGER)
+            assert status == 503
+            assert b"<h1>Closed for maintenance</h1>" in body
+            page.symlink_to("/etc/passwd")
+            status, _, body = front.get("/limited/", source=STRANGER)
+            assert status == 503
+            assert b"root:" not in body
+        finally:
+            page.unlink(missing_ok=True)
+            page.with_name("elsewhere").rename(page)
+    assert front.get("/limited/hosted_flask_limited_maintenance")[0] == 404
+
+
+# --- TLS
+
+
+@pytest.mark.parametrize("name", TLS)
+def test_plain_http_leads_to_https(name: str, front: Front) -> None:
+    for method in ("GET", "POST"):
+        status, headers, _ = front.get("/a/b?c=d%20e", name, method=method)
+        assert (status, headers["location"]) == (308, f"https://{name}:{front.tls_port}/a/b?c=d%20e")
+    status, _, body = front.get("/.well-known/acme-challenge/token", name)
+    assert (status, body) == (200, b"proof")
+    assert front.get("/.well-known/acme-challenge/other", name)[0] == 404
+    assert json.loads(front.get_tls("/x", name)[2])["HTTP_X_FORWARDED_PROTO"] == "https"
+
+
+def test_browsers_are_told_to_stay_where_they_can(front: Front) -> None:
+    for name, wanted in {"acme.example": True, "own.example": True, "self.example": False}.items():
+        for path in ("/", "/static/a.css", "/static/.env", "/?status=404+No"):
+            headers = front.get_tls(path, name)[1]
+            assert headers.get("strict-transport-security") == ("max-age=63072000" if wanted else None)
+    own = front.get_tls("/?Strict-Transport-Security=max-age=0", "own.example")[1]
+    assert own["strict-transport-security"] == "max-age=0"
+
+
+def test_a_placeholder_is_not_insisted_on(front: Front) -> None:
+    pending = front.folder / "pending/acme.example"
+    pending.touch()
+    try:
+        assert front.get("/", "acme.example")[0] == 200
+        assert front.get("/.well-known/acme-challenge/token", "acme.example")[2] == b"proof"
+        assert "strict-transport-security" not in front.get_tls("/", "acme.example")[1]
+        assert front.get("/", "own.example")[0] == 308
+    finally:
+        pending.unlink()
+    assert front.get("/", "acme.example")[0] == 308
+
+
+@pytest.mark.parametrize("name", ["good.example", "evil.example", None])
+def test_a_name_without_a_certificate_gets_none(name: str | None, front: Front) -> None:
+    with socket.create_connection(("127.0.0.1", front.tls_port), 10) as raw:
+        with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+            context().wrap_socket(raw, server_hostname=name)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_http2_is_offered(version: ssl.TLSVersion, front: Front) -> None:
+    client = context()
+    client.minimum_version = client.maximum_version = version
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection(("127.0.0.1", front.tls_port), 10) as raw:
+        with client.wrap_socket(raw, server_hostname="own.example") as secured:
+            assert secured.selected_alpn_protocol() == "h2"
+
+
+def test_nothing_older_than_tls_1_2_is_spoken(front: Front) -> None:
+    client = context()
+    client.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client.minimum_version, client.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", front.tls_port), 10) as raw:
+        with pytest.raises(ssl.SSLError):
+            client.wrap_socket(raw, server_hostname="own.example")
