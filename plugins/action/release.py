@@ -21,6 +21,7 @@ from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect
 
 # Contents up to this size travel with the first call, so that most redeploys are one round trip.
 INLINE = 1 << 20
+VERBS = ["deploy", "rollback", "restart", "maintenance", "status"]
 # What every verb needs to know of an app, and what only a deploy does.
 PLACE_KEYS = ("name", "account", "home", "root", "supervisor_socket", "router", "front", "mount", "domains", "health",
               "services", "keep_releases", "state", "purge")  # fmt: skip
@@ -38,16 +39,17 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
             {
-                "verb": {"type": "str", "default": "deploy", "choices": ["deploy", "rollback", "restart", "status"]},
+                "verb": {"type": "str", "default": "deploy", "choices": VERBS},
                 "apps": {"type": "list", "elements": "dict", "required": True},
                 "files": {"type": "dict", "default": {}},
                 "programs": {"type": "dict", "default": {}},
                 "rows": {"type": "list", "elements": "dict", "default": []},
                 "release": {"type": "str", "default": ""},
+                "maintenance": {"type": "bool", "default": False},
                 "wait": {"type": "int", "default": 0},
             }
         )
-        call = {key: arguments[key] for key in ("verb", "release", "wait")}
+        call = {key: arguments[key] for key in ("verb", "release", "maintenance", "wait")}
         call["who"] = f"{getpass.getuser()}@{socket.gethostname()}"
         if arguments["verb"] != "deploy":
             present = [app for app in arguments["apps"] if app["state"] == "present"]
@@ -99,10 +101,12 @@ class ActionModule(ActionBase):
         sent |= {key: app[key] for key in DEPLOY_KEYS}
         folder = Path(app["folder"])
         static = tuple(f"{name.strip('/')}/" for name in app["static"].values())
+        page = os.path.normpath(app["maintenance"]["page"] or "none")
         manifest = []
         for path, file in shipped(app):
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            mode = (0o440 if path.startswith(static) else 0o400) if static else 0o400
+            shown = path.startswith(static) if static else False
+            mode = 0o440 if shown or path == page else 0o400
             manifest.append([path, mode | 0o100 if os.access(file, os.X_OK) else mode, digest])
             contents[digest] = file
         variables = {"PROXY_HOPS": app["proxy_hops"], **app["environment"]}

@@ -56,6 +56,11 @@ class Home:
 
     # --- what is there
 
+    @property
+    def closed(self) -> Path:
+        """The file that is there while the app is in maintenance; the front looks for it on each request."""
+        return self.run / "maintenance"
+
     def slot(self, name: str) -> str | None:
         """Return the id of the release that a slot points at."""
         link = self.slots / name

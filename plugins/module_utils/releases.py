@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.hosted.flask.plugins.module_utils.files import discard, text_of
+from ansible_collections.hosted.flask.plugins.module_utils.files import discard, text_of, write
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.processes import family, memory
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
@@ -165,12 +165,36 @@ def restart(home: Home, check: bool) -> Result:
     return {**result, "warnings": switch.warnings}
 
 
+def maintenance(home: Home, wanted: bool, check: bool) -> Result:
+    """Close an app for visitors, or let them in again; its processes and releases go on.
+
+    :raises Refused: nobody stands in front of it that could, or it is not there.
+    """
+    if home.app["router"]:
+        raise Refused(
+            f"app {home.name}: maintenance is the work of nginx, and on platform local there is none."
+            " Allowed: apps of platform server."
+        )
+    if home.live() is None:
+        raise Refused(f"app {home.name}: it was never deployed here. Deploy it first.")
+    actions = [f"maintenance {'on' if wanted else 'off'}"] if home.closed.exists() != wanted else []
+    result: Result = {"changed": bool(actions), "actions": actions, "release": home.live()}
+    result["diff"] = told(home, actions) if actions else []
+    if actions and not check:
+        if wanted:
+            write(home.closed, "", 0o640)
+        else:
+            discard(home.closed)
+    return result
+
+
 def status(home: Home) -> Result:
     """Tell how an app is doing; nothing is changed.
 
-    :returns: ``changed`` and ``status``: ``app``, ``release`` (id), ``since`` and ``by`` of the last change,
-        ``commit``, ``programs`` (name to state), ``processes`` (a count), ``memory`` (bytes, PSS), ``health`` ("ok" or
-        what is wrong), ``front`` (the same through the front) and ``history``, the last five entries, latest first.
+    :returns: ``changed`` and ``status``: ``app``, ``release`` (id), ``maintenance`` (whether visitors are kept out),
+        ``since`` and ``by`` of the last change, ``commit``, ``programs`` (name to state), ``processes`` (a count),
+        ``memory`` (bytes, PSS), ``health`` ("ok" or what is wrong), ``front`` (the same through the front) and
+        ``history``, the last five entries, latest first.
     """
     live = home.live()
     description = home.read(live)
@@ -184,6 +208,7 @@ def status(home: Home) -> Result:
     found = {
         "app": home.name,
         "release": live,
+        "maintenance": home.closed.exists(),
         "since": came[-1]["time"] if came else None,
         "by": came[-1]["who"] if came else None,
         "commit": description.get("commit", ""),

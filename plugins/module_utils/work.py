@@ -37,6 +37,8 @@ def work(app: dict[str, Any], blobs: dict[str, bytes], call: dict[str, Any], che
             return releases.rollback(home, call["release"], check)
         if call["verb"] == "restart":
             return releases.restart(home, check)
+        if call["verb"] == "maintenance":
+            return releases.maintenance(home, call["maintenance"], check)
         if call["verb"] == "status":
             return releases.status(home)
         if app["state"] == "absent":

@@ -11,6 +11,7 @@ description:
     it."
   - "C(rollback) switches to a release that is kept on the host, C(restart) to the live one again. Neither loses a
     request, and neither needs the app's source."
+  - "C(maintenance) has the front tell visitors that the app is closed, or lets them in again. Releases go on."
   - "C(status) changes nothing."
   - One call does all apps of a host, several at a time. Run as root it works as each app's account, with that
     account's rights.
@@ -19,7 +20,7 @@ options:
   verb:
     description: What to do.
     type: str
-    choices: [deploy, rollback, restart, status]
+    choices: [deploy, rollback, restart, maintenance, status]
     default: deploy
   apps:
     description: The apps as C(hosted.flask.preflight) returned them.
@@ -40,6 +41,10 @@ options:
     description: For C(rollback), the id of the release; empty for the last good one.
     type: str
     default: ""
+  maintenance:
+    description: For C(maintenance), whether the apps are to be closed.
+    type: bool
+    default: false
   wait:
     description: Seconds to wait for an app that somebody else works on.
     type: int
@@ -60,6 +65,12 @@ EXAMPLES = r"""
 - name: Go back to the last good release
   hosted.flask.release:
     verb: rollback
+    apps: "{{ preflight.apps }}"
+
+- name: Close the apps for visitors
+  hosted.flask.release:
+    verb: maintenance
+    maintenance: true
     apps: "{{ preflight.apps }}"
 """
 RETURN = r"""

@@ -59,19 +59,19 @@ class Host:
 # --- verbs other than deploy
 
 
-@pytest.mark.parametrize("verb", ["rollback", "restart", "status"])
+@pytest.mark.parametrize("verb", ["rollback", "restart", "maintenance", "status"])
 def test_other_verbs_tell_the_host_where_the_apps_are_and_no_more(verb: str) -> None:
     """Apps that are to be absent are left alone, and nothing of the source or of the settings is sent."""
     host = Host({"changed": verb != "status", "apps": {"shop": {"changed": True}}})
     apps = [app(environment={"MESSAGE": "Hello"}), app("gone", state="absent")]
-    result = host.run(verb=verb, apps=apps, release="0123456789ab", wait=7)
+    result = host.run(verb=verb, apps=apps, release="0123456789ab", maintenance=True, wait=7)
     [call] = host.calls
-    assert (call["verb"], call["release"], call["wait"]) == (verb, "0123456789ab", 7)
+    assert (call["verb"], call["release"], call["maintenance"], call["wait"]) == (verb, "0123456789ab", True, 7)
     assert "@" in call["who"]
     [sent] = call["apps"]
     assert sent == {key: apps[0][key] for key in release.PLACE_KEYS}
     assert not {"environment", "secrets", "manifest", "requirements_text"} & sent.keys()
-    assert set(call) == {"verb", "release", "wait", "who", "apps", "secrets", "check", "contents"}
+    assert set(call) == {"verb", "release", "maintenance", "wait", "who", "apps", "secrets", "check", "contents"}
     assert (call["secrets"], call["check"], call["contents"]) == ({}, False, {})
     assert ("rows" in result) == (verb == "status")
 
@@ -138,6 +138,19 @@ def test_of_a_large_source_only_what_the_host_lacks_travels(tmp_path: Path) -> N
     assert dict((path, mode) for path, mode, _ in first["apps"][0]["manifest"])["tool"] == 0o500
     assert result["apps"]["shop"] == {"changed": True, "release": "x"}
     assert small != large
+
+
+def test_the_front_may_read_the_page_of_a_maintenance_and_no_other_file(tmp_path: Path) -> None:
+    source(tmp_path, 100)
+    (tmp_path / "static").mkdir()
+    for name in ("later.html", "other.html", "static/a.css"):
+        (tmp_path / name).write_text(name)
+    for page, expected in {"./later.html": 0o440, "": 0o400}.items():
+        host = Host({"changed": True, "apps": {"shop": {"changed": True}}})
+        deploy(host, tmp_path, maintenance={"page": page, "allow": []}, static={"/static": "static"})
+        modes = dict((path, mode) for path, mode, _ in host.calls[0]["apps"][0]["manifest"])
+        assert modes["later.html"] == expected
+        assert (modes["other.html"], modes["wsgi.py"], modes["static/a.css"]) == (0o400, 0o400, 0o440)
 
 
 def test_a_host_that_has_all_is_asked_once(tmp_path: Path) -> None:

@@ -1192,3 +1192,40 @@ def test_the_id_is_made_of_all_that_a_release_is(plain: Site) -> None:
     (plain.source / "requirements.txt").write_text("flask\n")
     names.append(name())
     assert len(set(names)) == len(names)
+
+
+# --- maintenance
+
+
+def at_rest(home: Path, **more: Any) -> Home:
+    """Return an app that was deployed, as far as maintenance asks for it."""
+    root = home / "apps/shop"
+    (root / "slots").mkdir(parents=True)
+    (root / "run").mkdir()
+    (root / "slots/live").symlink_to("../releases/0123456789ab")
+    return Home({**completed(root=str(root), home=str(home)), "supervisor_socket": "", "front": "", **more})
+
+
+def test_maintenance_is_a_file_that_is_there_or_not(tmp_path: Path) -> None:
+    home = at_rest(tmp_path)
+    for wanted, word in ((True, "on"), (False, "off")):
+        before = tree(tmp_path)
+        told = releases.maintenance(home, wanted, True)
+        assert (told["changed"], told["actions"]) == (True, [f"maintenance {word}"])
+        assert told["diff"][0]["after"] == f"maintenance {word}\n"
+        assert tree(tmp_path) == before, "check mode changes nothing"
+        assert releases.maintenance(home, wanted, False)["changed"]
+        assert home.closed.exists() == wanted
+        again = releases.maintenance(home, wanted, False)
+        assert (again["changed"], again["actions"], again["diff"]) == (False, [], [])
+    assert home.closed == tmp_path / "apps/shop/run/maintenance"
+
+
+def test_maintenance_needs_somebody_who_keeps_visitors_out(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"on platform local there is none\. Allowed: apps of platform server\."):
+        releases.maintenance(at_rest(tmp_path / "local", router="127.0.0.1:1"), True, False)
+    home = at_rest(tmp_path / "bare")
+    (home.slots / "live").unlink()
+    with pytest.raises(Refused, match="never deployed here"):
+        releases.maintenance(home, True, False)
+    assert not home.closed.exists()

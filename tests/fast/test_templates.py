@@ -373,6 +373,7 @@ def test_status_is_a_line_for_each_app_and_its_history() -> None:
         "processes": 4,
         "memory": 68_400_000,
         "health": "ok",
+        "maintenance": True,
         "front": "502, release none",
         "history": [{**entry, "release": "0123456789ab", "result": "live", "seconds": 4.2}],
     }
@@ -385,7 +386,9 @@ def test_status_is_a_line_for_each_app_and_its_history() -> None:
         ["0123456789ab", "2030-01-02T03:04:05Z"],
         ["web2", "blog"],
     ]
-    assert lines[1].endswith("anna@desk            c0ffeec0f     4   68 MB  ok, front: 502, release none")
+    assert lines[1].endswith(
+        "anna@desk            c0ffeec0f     4   68 MB  ok, front: 502, release none, in maintenance"
+    )
     assert lines[3].endswith("anna@desk            c0ffeec0f rollback live (4.2 s)")
     assert lines[4].split()[2:] == ["-", "-", "-", "-", "0", "0", "MB", "not", "deployed"]
     assert lines[0].index("health") == lines[1].index("ok, front") == lines[2].index("shop-mail")
