@@ -54,6 +54,7 @@ class ActionModule(ActionBase):
                 "purge": {"type": "bool", "default": False},
                 "sources": {"type": "bool", "default": True},
                 "root": {"type": "bool", "default": False},
+                "refuse": {"type": "bool", "default": True},
             }
         )
         platform = arguments["platform"]
@@ -93,7 +94,7 @@ class ActionModule(ActionBase):
             host = self._look(apps, platform, stamps, front, why)
         problems = self._check_host(apps, platform, host, base, where, alone)
         problems += check_requirements(apps, project, host, where) if arguments["sources"] else []
-        if problems:
+        if problems and arguments["refuse"]:
             raise AnsibleActionFail("\n".join(problems))
         chosen = [app for app in apps if arguments["only"] in ("", app["name"])]
         warnings = build_frontends(chosen, project) if arguments["sources"] else []
@@ -119,6 +120,9 @@ class ActionModule(ActionBase):
             stamp_spoilt=stamp_text("some apps were removed", left),
             stamp_file=f"{stamps}/stamp",
             stamped="stamp" in host,
+            problems=problems,
+            # What a folder holds shapes the front: without all of them there is nothing to compare with the stamp.
+            comparable=all("folder" in app or app["state"] == "absent" for app in apps),
             provisioned=alone or (host.get("stamp") == stamp and whole),
             # Ansible would look for it in a round trip of its own.
             ansible_facts={"discovered_interpreter_python": host["interpreter"]} if "interpreter" in host else {},

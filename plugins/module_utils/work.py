@@ -11,6 +11,7 @@ import os
 import pwd
 import tarfile
 import traceback
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from ansible_collections.hosted.flask.plugins.module_utils import releases
@@ -84,8 +85,8 @@ def become(name: str) -> None:
     os.chdir("/")
 
 
-def fork(app: dict[str, Any], *arguments: Any) -> tuple[int, BinaryIO]:
-    """Work on one app in a process of its own, as its account where that is another; return it and its answer."""
+def fork(do: Callable[..., dict[str, Any]], app: dict[str, Any], *arguments: Any) -> tuple[int, BinaryIO]:
+    """``do`` one app's work in a process of its own, as its account where that is another; return it and its answer."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -93,7 +94,7 @@ def fork(app: dict[str, Any], *arguments: Any) -> tuple[int, BinaryIO]:
             os.close(reader)
             if os.geteuid() == 0 and not app["router"]:
                 become(app["account"])
-            answer = json.dumps(without_secrets(work(app, *arguments), Home(app)))
+            answer = json.dumps(without_secrets(do(app, *arguments), Home(app)))
         except BaseException:
             answer = json.dumps(failure(traceback.format_exc()))
         with open(writer, "w") as pipe:
@@ -130,11 +131,12 @@ def join(child: int, pipe: BinaryIO) -> dict[str, Any]:
     return json.loads(text) if text else failure("the work on this app was killed")
 
 
-def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
+def main(call: dict[str, Any], contents: bytes, do: Callable[..., dict[str, Any]] = work) -> dict[str, Any]:
     """Work on the apps of ``call`` and return the action's result.
 
     :param call: the action's arguments with ``check``, ``who``, and ``secrets`` by the apps' names.
     :param contents: the files that are sent, packed.
+    :param do: what is done for each app.
     """
     check, blobs = call["check"], unpack(contents)
     results: dict[str, Any] = {}
@@ -148,7 +150,7 @@ def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
         if len(under_way) == AT_ONCE:
             first = next(iter(under_way))
             results[first] = join(*under_way.pop(first))
-        under_way[app["name"]] = fork(app, blobs, call, check)
+        under_way[app["name"]] = fork(do, app, blobs, call, check)
     results |= {name: join(*process) for name, process in under_way.items()}
     for app in call["apps"]:
         results[app["name"]].setdefault("release", app.get("release"))

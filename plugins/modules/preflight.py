@@ -51,6 +51,10 @@ options:
       works on these apps with the account's rights alone, as long as the host layer has not to change for them.
     type: bool
     default: false
+  refuse:
+    description: Fail where the host is not fit for the apps. Where it is only looked at, C(problems) tells the same.
+    type: bool
+    default: true
 attributes:
   check_mode: {support: full, description: Changes nothing on a host in any mode.}
 author: [hosted.flask developers]
@@ -69,6 +73,14 @@ apps:
   returned: success
 become:
   description: Whether what follows needs root's rights.
+  type: bool
+  returned: success
+problems:
+  description: What is not fit on the host, with C(refuse) nothing.
+  type: list
+  returned: success
+comparable:
+  description: Whether all that C(stamp) stands for was looked at; without C(sources) some may be out of reach.
   type: bool
   returned: success
 provisioned:

@@ -395,15 +395,18 @@ def complete(
             problems.add(f"{at}.source", app["source"], "a folder or {git: URL, version: REF}")
         elif isinstance(app["source"], dict) and set(app["source"]) != {"git", "version"}:
             problems.add(f"{at}.source", app["source"], "{git: URL, version: REF}")
-        elif sources and app["state"] == "present" and len(problems.found) == before:
-            try:
-                app["folder"], app["commit"] = locate(app["source"], project)
-            except ValueError as error:
-                problems.add(f"{at}.source", app["source"], str(error))
-                continue
-            check_source(app, at, problems)
+        elif app["state"] == "present" and len(problems.found) == before:
+            if sources:
+                try:
+                    app["folder"], app["commit"] = locate(app["source"], project)
+                except ValueError as error:
+                    problems.add(f"{at}.source", app["source"], str(error))
+                    continue
+                check_source(app, at, problems)
+            elif isinstance(app["source"], str) and (project / app["source"]).is_dir():
+                app["folder"] = str(project / app["source"])  # What lies in it shapes the front.
             app["static"] = {url: os.path.normpath(path) for url, path in app["static"].items()}
-            if "static" not in row and "static" not in defaults:
+            if "static" not in row and "static" not in defaults and "folder" in app:
                 app["static"] = {u: f for u, f in app["static"].items() if (Path(app["folder"]) / f).is_dir()}
         apps.append(app)
     check_together(apps, platform, problems)

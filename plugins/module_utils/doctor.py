@@ -1,0 +1,341 @@
+"""What is wrong with a host and with its apps; nothing is changed.
+
+What ``hosted.flask.doctor`` runs on a host; its manual is in ``plugins/modules/doctor.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.hosted.flask.plugins.module_utils import doctor_app, work
+from ansible_collections.hosted.flask.plugins.module_utils.findings import (
+    Finding,
+    Skipped,
+    error,
+    examine,
+    output,
+    warning,
+)
+from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
+from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
+
+MIB, DAY = 1 << 20, 86400
+TLS = Path("/etc/hosted.flask/tls")
+PENDING = Path("/var/lib/hosted.flask/tls/pending")
+LISTS_AGE = 7  # days after which the lists of packages say little
+PROVISION = "playbooks/provision.yml"
+
+
+def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
+    """Examine the host and the apps of ``call``.
+
+    :param call: ``platform``, ``apps``, ``ports`` (those of the front), ``tls`` (mode by domain), ``folders`` (what
+        lies on disks that must have room).
+    :param contents: nothing.
+    :returns: ``host`` and ``apps`` by name, each as :func:`findings.examine` returns it, ``time`` of the host's clock
+        and its ``addresses``.
+    """
+    now = time.time()
+    root, server = os.geteuid() == 0, call["platform"] == "server"
+    others = [app for app in call["apps"] if server and not root and not is_me(app["account"])]
+    mine = [app for app in call["apps"] if app not in others]
+    told = work.main({**call, "apps": mine, "verb": "examine", "check": True, "secrets": {}}, b"", look)["apps"]
+    apps = {name: answer.get("examined") or failed(answer["msg"]) for name, answer in told.items()}
+    for app in others:
+        why = f"it needs root or account {app['account']}"
+        apps[app["name"]] = {"findings": [], "checked": [], "skipped": {"the app": why}}
+    checks = {"disk": lambda: disk(call["folders"]), "memory": memory}
+    if server:
+        checks |= {
+            "killed": lambda: killed(root),
+            "units": lambda: units(output("systemctl", "list-units", "--failed", "--plain", "--no-legend")),
+            "nginx": lambda: nginx(root),
+            "ports": lambda: ports(call["ports"], "nginx"),
+            "clock": clock,
+            "updates": updates,
+        }
+    if call["tls"]:
+        checks["certificates"] = lambda: certificates(call["tls"], call["ports"][-1], now)
+    return {"host": examine(checks), "apps": apps, "time": now, "addresses": addresses()}
+
+
+def look(app: dict[str, Any], *_: object) -> dict[str, Any]:
+    """Examine one app, in a process that has the rights of its account."""
+    try:
+        return {"changed": False, "examined": doctor_app.look(Home(app))}
+    except (Refused, OSError, ValueError) as why:
+        return work.failure(f"{type(why).__name__}: {why}")
+
+
+def failed(text: str) -> dict[str, Any]:
+    """Return what is told of an app that could not be examined."""
+    finding = error("app", text, f"Run {PROVISION}, and deploy the app.")
+    return {"findings": [finding], "checked": [], "skipped": {}}
+
+
+def is_me(account: str) -> bool:
+    """Whether this process has the rights of an account."""
+    return os.path.expanduser(f"~{account}") == os.path.expanduser("~")
+
+
+def addresses() -> list[str]:
+    """Return the addresses that the host's interfaces have."""
+    links = json.loads(output("ip", "-json", "address") or "[]")
+    return [item["local"] for link in links for item in link.get("addr_info", []) if "local" in item]
+
+
+# --- room
+
+
+def disk(folders: list[str]) -> list[Finding]:
+    """See that the disks below ``folders`` have room, for data and for names."""
+    found, seen = [], set()
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            device, at = os.stat(folder).st_dev, os.statvfs(folder)
+            if device not in seen:
+                found += room(folder, at.f_blocks * at.f_frsize, at.f_bavail * at.f_frsize, at.f_files, at.f_favail)
+                seen.add(device)
+    return found
+
+
+def room(folder: str, size: int, free: int, names: int, free_names: int) -> list[Finding]:
+    """Judge one disk.
+
+    :param size: its bytes, ``free`` of them for accounts.
+    :param names: its inodes; 0 where it has no limit.
+    """
+    do = f"du -xh --max-depth=3 {folder} | sort -h | tail -20 shows what takes it; keep_releases says how many are kept"
+    left = f"{free // MIB} of {size // MIB} MiB are free on the disk of {folder}"
+    found = []
+    if free < min(size * 0.05, 512 * MIB):
+        found.append(error("disk", left, do))
+    elif free < min(size * 0.1, 2048 * MIB):
+        found.append(warning("disk", left, do))
+    if names and free_names < names * 0.05:
+        what = f"{free_names} of {names} inodes are free on the disk of {folder}"
+        do = f"du -x --inodes --max-depth=3 {folder} | sort -n | tail -20 shows where many small files are"
+        found.append((error if free_names < names * 0.01 else warning)("disk", what, do))
+    return found
+
+
+def memory() -> list[Finding]:
+    """See that programs can still get memory."""
+    return available(Path("/proc/meminfo").read_text())
+
+
+def available(meminfo: str) -> list[Finding]:
+    """Judge what /proc/meminfo says."""
+    size = {line.split(":")[0]: int(line.split()[1]) << 10 for line in meminfo.splitlines() if line.endswith("kB")}
+    total, free = size["MemTotal"], size["MemAvailable"]
+    do = "playbooks/status.yml shows what each app takes; fewer processes, or a larger host"
+    what = f"{free // MIB} of {total // MIB} MiB of memory are available"
+    if free < total * 0.04:
+        return [error("memory", what, do)]
+    return [warning("memory", what, do)] if free < total * 0.1 else []
+
+
+def killed(root: bool) -> list[Finding]:
+    """Tell which programs the kernel ended within the last day because memory ran out."""
+    if not root:
+        raise Skipped("needs root")
+    words = ["--dmesg", "--quiet", "--output=cat", "--since=-1d", "--grep=Killed process"]
+    return victims(output("journalctl", *words))
+
+
+def victims(log: str) -> list[Finding]:
+    """Judge the kernel's lines about it."""
+    names = re.findall(r"Killed process \d+ \(([^)]*)\)", log)
+    if not names:
+        return []
+    what = f"memory ran out within the last day, and the kernel ended {', '.join(sorted(set(names)))}"
+    do = "journalctl --dmesg --grep 'Killed process'; fewer processes, a higher limit of the account, or a larger host"
+    return [error("killed", f"{what} ({len(names)} times)" if names[1:] else what, do)]
+
+
+# --- systemd
+
+
+def units(listed: str) -> list[Finding]:
+    """Return a finding for each unit that has failed, of what systemctl lists."""
+    names = [line.split()[0] for line in listed.splitlines() if line.strip()]
+    do = "journalctl -u {0} -n 50 says why; systemctl restart {0} when it is mended"
+    return [error("units", f"unit {name} has failed", do.format(name)) for name in names]
+
+
+def clock() -> list[Finding]:
+    """See that the host's clock is kept right."""
+    if output("systemd-detect-virt", "--container").strip() not in ("", "none"):
+        raise Skipped("a container has the clock of its machine")
+    return kept(output("timedatectl", "show"))
+
+
+def kept(said: str) -> list[Finding]:
+    """Judge what ``timedatectl show`` says."""
+    found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    if found.get("NTPSynchronized", "yes") == "yes":
+        return []
+    what = "the clock is not synchronised" + (", nothing looks after it" if found.get("NTP") == "no" else " yet")
+    return [warning("clock", what, "timedatectl set-ntp true (apt-get install systemd-timesyncd)")]
+
+
+# --- the front
+
+
+def nginx(root: bool) -> list[Finding]:
+    """See that nginx accepts the files that it would start with."""
+    if not root:
+        raise Skipped("needs root")
+    run = subprocess.run(["nginx", "-t", "-q"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    if not run.returncode:
+        return []
+    said = [line for line in run.stderr.splitlines() if "[emerg]" in line] or run.stderr.splitlines()
+    do = f"It goes on with what it has and would not start again: correct the file that it names, or run {PROVISION}"
+    return [error("nginx", f"nginx refuses its configuration: {said[0] if said else '?'}", do)]
+
+
+def ports(wanted: list[int], program: str) -> list[Finding]:
+    """See that ``program`` listens on its ports."""
+    found = []
+    for port in wanted:
+        sockets = listeners(port)
+        if not sockets:
+            do = f"systemctl status {program}, then systemctl start {program}"
+            found.append(error("ports", f"nobody listens on port {port}", do))
+            continue
+        pids = owners(sockets)
+        others = {pid: name for pid, name in pids.items() if name != program}
+        for pid, name in sorted(others.items()):
+            what = f"process {pid} ({name}) listens on port {port} instead of {program}"
+            found.append(error("ports", what, f"Stop it for good, then systemctl restart {program}"))
+    return found
+
+
+def listeners(port: int) -> set[str]:
+    """Return the inodes of the sockets that listen on a TCP port."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(FileNotFoundError):
+            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+            found |= {row[9] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+    return found
+
+
+def owners(inodes: set[str]) -> dict[int, str]:
+    """Return the processes that have sockets, and their names; without root only one's own can be seen."""
+    found, wanted = {}, {f"socket:[{inode}]" for inode in inodes}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if any(os.readlink(item.path) in wanted for item in os.scandir(f"/proc/{name}/fd")):
+                found[int(name)] = Path(f"/proc/{name}/comm").read_text().strip()
+    return found
+
+
+# --- certificates
+
+
+def certificates(modes: dict[str, str], port: int, now: float) -> list[Finding]:
+    """See that the front shows each domain's certificate, and that it is valid for a while."""
+    found = []
+    for domain, mode in sorted(modes.items()):
+        renew = {
+            "acme": f"Run {PROVISION}, which asks for it again; systemctl list-timers and journalctl say why not before",
+            "own": f"Put the new one where the inventory names it, and run {PROVISION}",
+        }.get(mode, f"Run {PROVISION}, which makes a new one")
+        try:
+            shown = served(domain, port)
+        except OSError as why:
+            what = f"{domain}: no certificate is shown on port {port} ({why.strerror or why})"
+            found.append(error("certificates", what, f"nginx -t; systemctl status nginx; {PROVISION}"))
+            continue
+        if mode == "acme" and (PENDING / domain).exists():
+            found.append(error("certificates", f"{domain}: it was never issued, visitors get a placeholder", renew))
+            continue
+        if written(domain) not in ("", shown):
+            what = f"{domain}: the front shows another certificate than {TLS / domain}/fullchain.pem"
+            found.append(error("certificates", what, "nginx -t && systemctl reload nginx"))
+        found += valid(domain, mode, shown, now, renew)
+    return found
+
+
+def written(domain: str) -> str:
+    """Return the certificate that the front is to show, in PEM; nothing where there is none to read."""
+    with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
+        text = (TLS / domain / "fullchain.pem").read_text()
+        first = re.search("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", text, re.DOTALL)
+        return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(first[0])) if first else ""
+    return ""
+
+
+def served(domain: str, port: int) -> str:
+    """Return the certificate that the front shows who asks for a domain, in PEM; ``_`` is any name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # It is to be seen, whatever it is.
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        context.wrap_socket(plain, server_hostname=None if domain == "_" else domain) as connection,
+    ):
+        return ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True))
+
+
+def valid(domain: str, mode: str, certificate: str, now: float, renew: str) -> list[Finding]:
+    """Judge a certificate, in PEM, by its names and its days.
+
+    :param renew: what to do for a new one.
+    """
+    words = ["-noout", "-startdate", "-enddate", *(["-checkhost", domain] if domain != "_" else [])]
+    run = subprocess.run(["openssl", "x509", *words], input=certificate, capture_output=True, text=True, timeout=20)
+    dates = dict(line.split("=", 1) for line in run.stdout.splitlines() if line.startswith("not"))
+    begin, end = (ssl.cert_time_to_seconds(dates[key]) for key in ("notBefore", "notAfter"))
+    found = []
+    if "does NOT match" in run.stdout:
+        found.append(error("certificates", f"{domain}: the certificate is not for this name", renew))
+    days, life = (end - now) / DAY, (end - begin) / DAY
+    if now < begin:
+        found.append(error("certificates", f"{domain}: the certificate is not valid yet; is the clock right?", renew))
+    elif days < 0:
+        found.append(error("certificates", f"{domain}: the certificate expired {-days:.0f} days ago", renew))
+    elif days < min(life / 10, 7):
+        found.append(error("certificates", f"{domain}: the certificate expires in {days:.0f} days", renew))
+    # One that renews itself does so when a third of its life is left.
+    elif days < (life / 5 if mode == "acme" else min(life / 5, 30)):
+        found.append(warning("certificates", f"{domain}: the certificate expires in {days:.0f} days", renew))
+    return found
+
+
+# --- updates
+
+
+def updates() -> list[Finding]:
+    """Tell of security updates that wait, by the lists of packages as they are: nothing is fetched."""
+    # No cache is written, root would be allowed to.
+    options = ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "Debug::NoLocking=1"]
+    said = output("apt-get", *options, "--simulate", "--with-new-pkgs", "upgrade")
+    found = []
+    if waiting := security(said):
+        names = ", ".join(waiting[:8]) + (f" and {len(waiting) - 8} more" if waiting[8:] else "")
+        found.append(warning("updates", f"security updates wait: {names}", "apt-get update && apt-get upgrade"))
+    lists = [Path("/var/lib/apt/lists"), Path("/var/lib/apt/lists/partial"), Path("/var/lib/apt/periodic")]
+    lists += lists[-1].glob("update*-stamp") if lists[-1].is_dir() else []
+    age = (time.time() - max((item.stat().st_mtime for item in lists if item.exists()), default=0)) / DAY
+    if age > LISTS_AGE:
+        what = f"the lists of packages are {age:.0f} days old: nobody looks for security updates"
+        found.append(warning("updates", what, "apt-get update; systemctl list-timers apt-daily.timer"))
+    if Path("/run/reboot-required").exists():
+        found.append(warning("updates", "an update waits for a reboot", "systemctl reboot; the apps come up by themselves"))
+    return found
+
+
+def security(said: str) -> list[str]:
+    """Return the packages with a security update, of what ``apt-get --simulate upgrade`` says."""
+    lines = [line.split() for line in said.splitlines() if line.startswith("Inst ")]
+    return sorted(words[1] for words in lines if any("Debian-Security:" in word for word in words))

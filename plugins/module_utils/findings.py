@@ -1,0 +1,56 @@
+"""What an examination finds: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+# level ("error" or "warning"), check, what and do; who collects them adds the host and the app.
+Finding = dict[str, str]
+ERROR, WARNING = "error", "warning"
+
+
+class Skipped(Exception):
+    """A check cannot be made here; the text says why."""
+
+
+def error(check: str, what: str, do: str) -> Finding:
+    """Return a finding that visitors or the next deploy suffer from."""
+    return {"level": ERROR, "check": check, "what": what, "do": do}
+
+
+def warning(check: str, what: str, do: str) -> Finding:
+    """Return a finding that will become an error, or may be wanted."""
+    return {"level": WARNING, "check": check, "what": what, "do": do}
+
+
+def examine(checks: dict[str, Callable[[], list[Finding]]]) -> dict[str, Any]:
+    """Make all checks, whatever becomes of one.
+
+    :param checks: what each is called, and what makes it.
+    :returns: ``findings``, ``checked`` (the names of those that were made) and ``skipped`` (name to reason).
+    """
+    findings: list[Finding] = []
+    checked, skipped = [], {}
+    for name, check in checks.items():
+        try:
+            findings += check()
+        except Skipped as why:
+            skipped[name] = str(why)
+        except (OSError, ValueError, KeyError, LookupError, subprocess.SubprocessError) as why:
+            findings.append(
+                warning(name, f"cannot be checked: {type(why).__name__}: {why}", "Look at it by hand, and report this.")
+            )
+        else:
+            checked.append(name)
+    return {"findings": findings, "checked": checked, "skipped": skipped}
+
+
+def output(*command: str, seconds: float = 60) -> str:
+    """Return what a command prints on its standard output; nothing where there is no such command."""
+    try:
+        run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
+    except FileNotFoundError:
+        return ""
+    return run.stdout
