@@ -131,11 +131,15 @@ def skew(before: float, host: float, after: float) -> list[Finding]:
     return [(error if abs(off) > TOO_MUCH else warning)("skew", what, do)]
 
 
-def text(host: str, findings: list[dict[str, str]], checked: list[str], skipped: dict[str, str], apps: list[str]) -> str:
+def text(
+    host: str, findings: list[dict[str, str]], checked: list[str], skipped: dict[str, str], apps: list[str]
+) -> str:
     """Return what people read of one host."""
     counts = [(level, sum(found["level"] == level for found in findings)) for level in (ERROR, WARNING)]
     said = " and ".join(f"{count} {level}{'s' * (count > 1)}" for level, count in counts if count)
-    lines = [f"{host}: {said or 'nothing is wrong'}. Checked, with {', '.join(apps) or 'no app'}: {', '.join(checked)}."]
+    lines = [
+        f"{host}: {said or 'nothing is wrong'}. Checked, with {', '.join(apps) or 'no app'}: {', '.join(checked)}."
+    ]
     for found in findings:
         lines.append(f"  {found['level']:8}{found['app'] or '-':17}{found['check']}: {found['what']}")
         lines.append(f"  {'':25}-> {found['do']}")

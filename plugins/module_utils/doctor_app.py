@@ -92,7 +92,9 @@ def programs(home: Home) -> list[Finding]:
                 error("programs", f"program {name} {what}", update) for name in sorted(names - {home.programs.standby})
             ]
     except Refused as refused:
-        found.append(error("programs", str(refused), f"Correct the file, or deploy again: bin/deploy -e app={home.name}"))
+        found.append(
+            error("programs", str(refused), f"Correct the file, or deploy again: bin/deploy -e app={home.name}")
+        )
     names = [home.programs.holder, home.programs.app, home.programs.router, *home.programs.services]
     for name in filter(None, names):
         info = home.programs.info(name)
@@ -156,7 +158,7 @@ def release(home: Home, live: str) -> list[Finding]:
         return [error("release", what, supervisorctl(home, "restart", home.name))]
     answer, served = home.front()
     if served != live:
-        what = f"the front at {home.app['front']} answers {answer}, release {served or 'none'}, instead of release {live}"
+        what = f"the front at {home.app['front']} answers {answer}, release {served or 'none'} instead of {live}"
         log = "/var/log/nginx/error.log" if not home.app["router"] else home.log(f"{home.name}-http")
         return [error("release", what, f"Read {log}; playbooks/provision.yml sets the front up anew.")]
     return []
@@ -204,7 +206,9 @@ def venv(home: Home) -> list[Finding]:
     do = f"Deploy again, which builds the venv anew: bin/deploy -e app={home.name}"
     holder = home.root / "python"
     if not holder.exists():
-        what = f"{holder}, which is to run {home.programs.holder}, has lost its interpreter; the app would not start again"
+        what = (
+            f"{holder}, which is to run {home.programs.holder}, has lost its interpreter; the app would not start again"
+        )
         return [error("venv", what, do)]
     path = Path(os.path.realpath(home.slots / "live/.hosted/venv"))
     python = path / "bin/python"

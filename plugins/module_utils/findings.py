@@ -17,12 +17,12 @@ class Skipped(Exception):
 
 def error(check: str, what: str, do: str) -> Finding:
     """Return a finding that visitors or the next deploy suffer from."""
-    return {"level": ERROR, "check": check, "what": what, "do": do}
+    return {"level": ERROR, "check": check, "what": " ".join(what.split()), "do": do}
 
 
 def warning(check: str, what: str, do: str) -> Finding:
     """Return a finding that will become an error, or may be wanted."""
-    return {"level": WARNING, "check": check, "what": what, "do": do}
+    return {"level": WARNING, "check": check, "what": " ".join(what.split()), "do": do}
 
 
 def examine(checks: dict[str, Callable[[], list[Finding]]]) -> dict[str, Any]:
@@ -47,10 +47,10 @@ def examine(checks: dict[str, Callable[[], list[Finding]]]) -> dict[str, Any]:
     return {"findings": findings, "checked": checked, "skipped": skipped}
 
 
-def output(*command: str, seconds: float = 60) -> str:
+def output(*command: str, **options: Any) -> str:
     """Return what a command prints on its standard output; nothing where there is no such command."""
     try:
-        run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
+        run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, **options)
     except FileNotFoundError:
         return ""
     return run.stdout

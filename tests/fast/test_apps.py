@@ -65,10 +65,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def complete(rows: Any, project: Path, platform: str = "server", **defaults: Any) -> tuple[Rows, list[str]]:
+def complete(
+    rows: Any, project: Path, platform: str = "server", sources: bool = True, **defaults: Any
+) -> tuple[Rows, list[str]]:
     """Check rows as the preflight action does, with the project's whole app as the source."""
     defaults = {"source": "app", **defaults}
-    return apps.complete(rows, platform=platform, defaults=defaults, project=project, where=WHERE)
+    return apps.complete(rows, platform=platform, defaults=defaults, project=project, where=WHERE, sources=sources)
 
 
 def parts(message: str) -> dict[str, str]:
@@ -445,6 +447,18 @@ def test_the_default_static_folder_is_dropped_where_there_is_none(project: Path,
     (tmp_path / "requirements.txt").write_text("flask\n")
     assert complete(one(source=str(tmp_path)), project)[0][0]["static"] == {}
     assert complete(one(source=str(tmp_path), static={"/s": "gone"}), project)[0][0]["static"] == {"/s": "gone"}
+
+
+def test_the_front_is_described_the_same_without_a_look_at_the_sources(project: Path, tmp_path: Path) -> None:
+    """What lies in them shapes it; where they are not here nothing is refused, and nothing can be known."""
+    (tmp_path / "wsgi.py").write_text("app = 1\n")
+    (tmp_path / "requirements.txt").write_text("flask\n")
+    for row in one(), one(source=str(tmp_path)), one(static={"/s": "./static"}), one(state="absent"):
+        [[seen], [unseen]] = (complete(row, project, sources=sources)[0] for sources in (True, False))
+        assert {**seen, "commit": ""} == {**unseen, "commit": ""}
+    for source in "gone", {"git": "/nowhere", "version": "main"}:
+        [[app], problems] = complete(one(source=source), project, sources=False)
+        assert (problems, "folder" in app) == ([], False)
 
 
 def test_a_source_is_relative_to_the_project_or_absolute(project: Path) -> None:

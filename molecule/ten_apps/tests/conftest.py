@@ -1,0 +1,1 @@
+"""Makes places.py, which lies beside this file, importable."""

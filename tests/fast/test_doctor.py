@@ -1,0 +1,456 @@
+"""The judgements of the doctor, on what hosts really say; molecule/doctor breaks a host for the rest."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.play_context import PlayContext
+from ansible.playbook.task import Task
+from ansible.template import Templar
+from ansible_collections.hosted.flask.plugins.action import doctor as action
+from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS
+from ansible_collections.hosted.flask.plugins.module_utils import doctor, doctor_app
+from ansible_collections.hosted.flask.plugins.module_utils.findings import ERROR, WARNING, Skipped, error, examine
+from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
+from support import completed, free_port, tool
+
+MIB, DAY = 1 << 20, 86400
+OK = ""
+
+
+def level(found: list[dict[str, str]]) -> str:
+    """Return the level of what was found, empty where nothing was; each has advice and is one line."""
+    assert all(item["do"] and "\n" not in item["what"] for item in found)
+    return found[0]["level"] if found else OK
+
+
+# --- one check and the others
+
+
+def test_a_check_that_fails_or_cannot_be_made_leaves_the_others_alone() -> None:
+    def broken() -> list[dict[str, str]]:
+        raise OSError("no such thing")
+
+    def left_out() -> list[dict[str, str]]:
+        raise Skipped("needs root")
+
+    told = examine({"a": broken, "b": left_out, "c": lambda: [error("c", "two\nlines", "mend it")], "d": list})
+    assert [(item["level"], item["check"], item["what"]) for item in told["findings"]] == [
+        (WARNING, "a", "cannot be checked: OSError: no such thing"),
+        (ERROR, "c", "two lines"),
+    ]
+    assert (told["checked"], told["skipped"]) == (["c", "d"], {"b": "needs root"})
+
+
+# --- the host
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "names", "free_names", "expected"),
+    [
+        (100_000, 50_000, 1000, 900, OK),
+        (100_000, 2000, 1000, 900, WARNING),
+        (100_000, 100, 1000, 900, ERROR),
+        (10_000, 900, 1000, 900, WARNING),
+        (10_000, 400, 1000, 900, ERROR),
+        (1000, 101, 1000, 900, OK),
+        (100_000, 50_000, 1000, 40, WARNING),
+        (100_000, 50_000, 1000, 9, ERROR),
+        (100_000, 50_000, 0, 0, OK),
+    ],
+)
+def test_room_of_a_disk(size: int, free: int, names: int, free_names: int, expected: str) -> None:
+    assert level(doctor.room("/var", size * MIB, free * MIB, names, free_names)) == expected
+
+
+def test_a_disk_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "room", lambda folder, *_: [error("disk", folder, "x")])
+    found = doctor.disk([str(tmp_path), str(tmp_path), "/nowhere", "/proc"])
+    assert [item["what"] for item in found] == [str(tmp_path), "/proc"]
+
+
+@pytest.mark.parametrize(("free", "expected"), [(1_500_000, OK), (150_000, WARNING), (40_000, ERROR)])
+def test_memory(free: int, expected: str) -> None:
+    said = f"MemTotal:        2035464 kB\nMemFree:          101 kB\nMemAvailable:   {free} kB\nHugePages_Total:   0\n"
+    assert level(doctor.available(said)) == expected
+    assert doctor.memory() is not None
+
+
+def test_programs_that_the_kernel_killed() -> None:
+    said = (
+        "Out of memory: Killed process 814 (uwsgi) total-vm:1048912kB, anon-rss:812340kB, file-rss:4kB, UID:1001\n"
+        "Memory cgroup out of memory: Killed process 902 (python3) total-vm:1048912kB, anon-rss:812340kB\n"
+    )
+    [found] = doctor.victims(said)
+    assert "the kernel ended python3, uwsgi (2 times)" in found["what"]
+    assert doctor.victims("") == []
+
+
+def test_units() -> None:
+    said = "certbot.service loaded failed failed Renew certificates\nx@y.service not-found failed failed x@y.service\n"
+    assert [item["what"] for item in doctor.units(said)] == [
+        "unit certbot.service has failed",
+        "unit x@y.service has failed",
+    ]
+    assert doctor.units("\n") == []
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("NTP=yes\nNTPSynchronized=yes\nTimeUSec=Sat\n", None),
+        ("NTP=no\nNTPSynchronized=no\n", "the clock is not synchronised, nothing looks after it"),
+        ("NTP=yes\nNTPSynchronized=no\n", "the clock is not synchronised yet"),
+        ("", None),
+    ],
+)
+def test_clock(said: str, what: str | None) -> None:
+    assert [item["what"] for item in doctor.kept(said)] == [what] * bool(what)
+
+
+def test_security_updates_are_told_from_others() -> None:
+    said = (
+        "Inst base-files [12.4] (12.4+deb12u11 Debian:12.11/stable [amd64])\n"
+        "Inst libssl3 [3.0.15-1] (3.0.16-1 Debian-Security:12/stable-security [amd64])\n"
+        "Inst openssl [3.0.15-1] (3.0.16-1 Debian:12.11/stable, Debian-Security:12/stable-security [amd64])\n"
+        "Conf libssl3 (3.0.16-1 Debian-Security:12/stable-security [amd64])\n"
+    )
+    assert doctor.security(said) == ["libssl3", "openssl"]
+
+
+def test_who_listens_on_a_port() -> None:
+    me = Path("/proc/self/comm").read_text().strip()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("::1", 0), family=10) as other:
+        own, six = server.getsockname()[1], other.getsockname()[1]
+        assert doctor.ports([own, six], me) == []
+        [found] = doctor.ports([own], "nginx")
+        assert f"({me}) listens on port {own} instead of nginx" in found["what"]
+    [found] = doctor.ports([own], me)
+    assert found["what"] == f"nobody listens on port {own}"
+
+
+# --- certificates
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a certificate for shop.example and *.shop.example of 90 days, and its key."""
+    folder = tmp_path_factory.mktemp("made")
+    certificate, key = folder / "fullchain.pem", folder / "privkey.pem"
+    words = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90", "-subj", "/"]
+    names = "subjectAltName=DNS:shop.example,DNS:*.shop.example"
+    subprocess.run(
+        [tool("openssl"), "req", *words, "-addext", names, "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+@pytest.fixture
+def front(made: tuple[Path, Path]) -> Iterator[int]:
+    """Show the certificate on a port, as a front does."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*made)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    try:
+                        context.wrap_socket(client, server_side=True).close()
+                    except OSError:
+                        pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("domain", "mode", "days", "expected", "what"),
+    [
+        ("shop.example", "acme", 0, OK, ""),
+        ("www.shop.example", "acme", 0, OK, ""),
+        ("_", "self_signed", 0, OK, ""),
+        ("blog.example", "own", 0, ERROR, "not for this name"),
+        ("shop.example", "acme", 65, OK, ""),
+        ("shop.example", "acme", 75, WARNING, "expires in 15 days"),
+        ("shop.example", "own", 75, WARNING, "expires in 15 days"),
+        ("shop.example", "own", 70, OK, ""),
+        ("shop.example", "acme", 85, ERROR, "expires in 5 days"),
+        ("shop.example", "acme", 95, ERROR, "expired 5 days ago"),
+        ("shop.example", "acme", -3, ERROR, "not valid yet"),
+    ],
+)
+def test_certificate(made: tuple[Path, Path], domain: str, mode: str, days: int, expected: str, what: str) -> None:
+    found = doctor.valid(domain, mode, made[0].read_text(), time.time() + days * DAY, "renew it")
+    assert level(found) == expected
+    assert not what or what in found[0]["what"]
+
+
+def test_certificate_that_the_front_shows(
+    made: tuple[Path, Path], front: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one of the files, another one, a placeholder that was never replaced, and none."""
+    monkeypatch.setattr(doctor, "TLS", tmp_path / "tls")
+    monkeypatch.setattr(doctor, "PENDING", tmp_path / "pending")
+    modes, now = {"shop.example": "acme"}, time.time()
+
+    def said(port: int = front) -> list[str]:
+        return [f"{item['level']}: {item['what']}" for item in doctor.certificates(modes, port, now)]
+
+    assert said() == []
+    file = tmp_path / "tls/shop.example/fullchain.pem"
+    file.parent.mkdir(parents=True)
+    shutil.copy(made[0], file)
+    file.write_text(f"a comment\n{file.read_text()}{file.read_text()}")
+    assert said() == []
+    body = ssl.PEM_cert_to_DER_cert(made[0].read_text())
+    file.write_text(ssl.DER_cert_to_PEM_cert(body[:-1] + b"x"))
+    assert said() == [f"error: shop.example: the front shows another certificate than {file}"]
+    (tmp_path / "pending/shop.example").mkdir(parents=True)
+    assert said() == ["error: shop.example: it was never issued, visitors get a placeholder"]
+    [nothing] = said(free_port())
+    assert nothing.startswith("error: shop.example: no certificate is shown on port")
+
+
+# --- an app
+
+URLS = {
+    "postgresql://u:hush@db.example/shop": ["db.example:5432"],
+    "postgresql+psycopg://u:hush@db.example:5433/shop?sslmode=require": ["db.example:5433"],
+    "postgres:///shop": ["/var/run/postgresql/.s.PGSQL.5432"],
+    "postgresql://u:hush@/shop?host=/run/pg&port=5444": ["/run/pg/.s.PGSQL.5444"],
+    "postgresql://u:hush@%2Frun%2Fpg/shop": ["/run/pg/.s.PGSQL.5432"],
+    "mysql+pymysql://u:hush@db.example/shop": ["db.example:3306"],
+    "mariadb://u:hush@localhost/shop?unix_socket=/run/mysqld/mysqld.sock": ["/run/mysqld/mysqld.sock"],
+    "redis://:hush@[::1]:6380/0": ["[::1]:6380"],
+    "redis://": ["localhost:6379"],
+    "rediss://u:hush@r.example": ["r.example:6379"],
+    "unix://:hush@/run/redis.sock?db=1": ["/run/redis.sock"],
+    "redis+socket:///run/redis.sock": ["/run/redis.sock"],
+    "amqp://u:hush@mq.example//": ["mq.example:5672"],
+    "mongodb://u:hush@a.example:1,b.example/shop": ["a.example:1", "b.example:27017"],
+    "db+postgresql://u:hush@db.example/shop": ["db.example:5432"],
+    "https://u:hush@example.org/": [],
+    "sqlite:///instance/app.db": [],
+    "Hello": [],
+    "redis hush": [],
+}
+
+
+@pytest.mark.parametrize(("value", "expected"), URLS.items(), ids=URLS)
+def test_where_a_setting_makes_the_app_connect_to(value: str, expected: list[str]) -> None:
+    assert doctor_app.addresses(value) == expected
+    assert "hush" not in str(expected)
+
+
+def test_connections(short: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
+        local.bind(str(short / "s"))
+        local.listen()
+        port = server.getsockname()[1]
+        assert doctor_app.refused(f"127.0.0.1:{port}") == ""
+        assert doctor_app.refused(str(short / "s")) == ""
+    assert doctor_app.refused(f"127.0.0.1:{port}") == "Connection refused"
+    assert doctor_app.refused(str(short / "gone")) == "No such file or directory"
+
+
+def test_settings_that_name_places(short: Path) -> None:
+    """What cannot be read is told by its name; one place is told once, with all who name it."""
+    home = Home(completed("shop", home=str(short), supervisor_socket="/s", front="127.0.0.1:80"))
+    (home.slots / "live/.hosted").mkdir(parents=True)
+    port = free_port()
+    (home.root / "env").write_text("# by hand\nSECRET_KEY='a b'\nexport BAD_URL=redis://:hush@host:port\nODD='\n")
+    (home.slots / "live/.hosted/env").write_text(
+        f"A_URL=redis://:hush@127.0.0.1:{port}/0\nB_URL='redis://:hush@127.0.0.1:{port}/1'\nTEXT='a\nb'\n"
+    )
+    wrong, away = doctor_app.connections(home)
+    assert (wrong["level"], away["level"]) == (WARNING, ERROR)
+    assert wrong["what"].startswith("BAD_URL is no URL")
+    assert away["what"] == f"127.0.0.1:{port} (A_URL, B_URL) cannot be reached: Connection refused"
+    assert "hush" not in f"{wrong}{away}"
+
+
+def test_ends_within_the_last_hour_are_counted() -> None:
+    now = time.time()
+
+    def line(name: str, ago: float, how: str) -> str:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now - ago))
+        return f"{when},123 WARN exited: {name} ({how}; not expected)\n"
+
+    home = Home(completed(services=[{"name": "mail"}], supervisor_socket="/s", front="127.0.0.1:80"))
+    crash, kill = "exit status 1", "terminated by SIGKILL"
+    log = "".join(line("shop-mail", ago, crash) for ago in (3000, 2000)) + line("shop-mail", 10, kill)
+    log += "".join(line("shop", ago, crash) for ago in (9000, 2000, 10))
+    log += "".join(line(name, 5, crash) * 3 for name in ("shop-standby", "shopping"))
+    [found] = doctor_app.ends(home, log, now)
+    assert (
+        "program shop-mail ended 3 times within the last hour, the last time with terminated by SIGKILL"
+        in found["what"]
+    )
+
+
+def test_what_keeps_an_account_from_a_socket(short: Path) -> None:
+    short.chmod(0o755)
+    folder, path = short / "run", short / "run/live.sock"
+    folder.mkdir(mode=0o755)
+    path.touch()
+    for modes, expected in (((0o755, 0o666), None), ((0o755, 0o664), path), ((0o750, 0o666), folder)):
+        folder.chmod(modes[0])
+        path.chmod(modes[1])
+        assert doctor_app.unreachable(path, "nobody") == expected
+
+
+# --- what only the control node sees
+
+
+@pytest.mark.parametrize(
+    ("before", "host", "after", "expected", "what"),
+    [
+        (100.0, 100.1, 100.2, OK, ""),
+        (100.0, 100.0, 109.0, OK, ""),
+        (100.0, 101.5, 100.2, OK, ""),
+        (100.0, 110.2, 100.2, WARNING, "10 s ahead"),
+        (100.0, 90.0, 100.2, WARNING, "10 s behind"),
+        (100.0, 3700.2, 100.2, ERROR, "3600 s ahead"),
+    ],
+)
+def test_skew(before: float, host: float, after: float, expected: str, what: str) -> None:
+    found = action.skew(before, host, after)
+    assert level(found) == expected
+    assert not what or what in found[0]["what"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "what"),
+    [
+        ({"192.0.2.1"}, OK, ""),
+        ({"192.0.2.1", "2001:db8::1"}, OK, ""),
+        (set(), ERROR, "shop.example has no address"),
+        ({"192.0.2.1", "2001:db8::7"}, WARNING, "points to 2001:db8::7, which is not this host"),
+    ],
+)
+def test_where_a_domain_points(answer: set[str], expected: str, what: str) -> None:
+    found = action.points("shop.example", answer, {"192.0.2.1", "2001:db8::1", "127.0.0.1"})
+    assert level(found) == expected
+    assert not what or what in found[0]["what"]
+    assert "127.0.0.1" not in str(found)
+
+
+def test_a_name_is_looked_up_as_this_machine_does() -> None:
+    assert {"127.0.0.1", "::1"} & action.look_up("localhost")
+    assert action.look_up("x" * 300) == set()
+
+
+def told(*findings: dict[str, str]) -> dict[str, Any]:
+    """Return what a check of the host or of an app returns."""
+    return {"findings": list(findings), "checked": ["x"], "skipped": {}}
+
+
+def act(answer: dict[str, Any], **hosting: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run the action with a host that answers; return its result and what the host was sent."""
+    sent: dict[str, Any] = {}
+    task, loader = Task(), DataLoader()
+    app = completed(supervisor_socket="/s", front="127.0.0.1:80", secrets={"TOKEN": "dear"})
+    gone = {**app, "name": "gone", "state": "absent"}
+    seen = {"platform": "server", "apps": [app, gone], "problems": [], "stamped": True, "provisioned": True}
+    rows = [{"name": "shop", "secrets": {"TOKEN": "dear"}}, {"name": "gone", "secrets": None}]
+    task.args = {"hosting": {**seen, "comparable": True, **hosting}, "rows": rows}
+
+    def run(_: object, module: str, call: dict[str, Any], contents: bytes, *more: Any) -> dict[str, Any]:
+        sent.update(call, module=module, secrets_taken_out=more[-1])
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(action, "run", run)
+        shell = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
+        one = action.ActionModule(task, shell, PlayContext(), loader, Templar(loader=loader), None)
+        return one.run(task_vars={"inventory_hostname": "web1", "ansible_host": "127.0.0.1"}), sent
+
+
+def test_the_host_is_told_where_the_apps_are_and_no_secret() -> None:
+    answer = {"host": told(), "apps": {"shop": told()}, "time": time.time(), "addresses": []}
+    result, sent = act(answer, tls={"shop.example": "acme", "blog.example": "none"})
+    assert [set(app) for app in sent["apps"]] == [set(PLACE_KEYS)]
+    assert sent["ports"] == [80, 443]
+    assert sent["tls"] == {"shop.example": "acme"}
+    assert sent["secrets_taken_out"] == ["dear"]
+    assert "dear" not in str({**sent, "secrets_taken_out": []})
+    assert (result["changed"], result["errors"], result["findings"]) == (False, 0, [])
+    assert result["report"].startswith("web1: nothing is wrong. Checked, with shop: ")
+
+
+def test_findings_are_in_the_order_of_their_weight() -> None:
+    mine = {"level": WARNING, "check": "venv", "what": "old", "do": "build it"}
+    answer = {
+        "host": told(mine, error("disk", "full", "clear it")),
+        "apps": {"shop": told(error("programs", "it is FATAL", "tail it"))},
+        "time": time.time() + 3600,
+        "addresses": [],
+    }
+    result, _ = act(answer, problems=["python: ...", "port 80 of the host: ..."], provisioned=False)
+    assert [(item["level"], item["app"], item["check"]) for item in result["findings"]] == [
+        (ERROR, "", "description"),
+        (ERROR, "", "disk"),
+        (ERROR, "", "skew"),
+        (ERROR, "shop", "programs"),
+        (WARNING, "", "provisioning"),
+        (WARNING, "", "venv"),
+    ]
+    assert {item["host"] for item in result["findings"]} == {"web1"}
+    assert result["errors"] == 4
+    assert result["report"].startswith("web1: 4 errors and 2 warnings. ")
+    assert "shop             programs: it is FATAL\n" in result["report"]
+    assert "-> tail it\n" in result["report"]
+
+
+@pytest.mark.parametrize(
+    ("hosting", "expected"),
+    [
+        ({"stamped": False, "provisioned": False}, ERROR),
+        ({"provisioned": False}, WARNING),
+        ({"provisioned": False, "comparable": False}, OK),
+        ({"stamped": False, "platform": "local"}, OK),
+    ],
+)
+def test_a_host_layer_that_is_not_as_described(hosting: dict[str, Any], expected: str) -> None:
+    answer = {"host": told(), "apps": {}, "time": time.time(), "addresses": []}
+    result, _ = act(answer, **hosting)
+    assert level(result["findings"]) == expected
+    assert ("not checked: provisioning" in result["report"]) == (hosting.get("comparable") is False)
+
+
+def test_a_host_that_gives_no_answer_has_failed() -> None:
+    result, _ = act({"failed": True, "msg": "boom"})
+    assert (result["failed"], result["msg"]) == (True, "boom")
+
+
+def test_an_app_that_cannot_be_examined_is_an_error_of_its_own(tmp_path: Path) -> None:
+    """An account that is not there, and an app that was never deployed; on this machine, with its own Python."""
+    local = completed("shop", home=str(tmp_path), router="127.0.0.1:9", front="127.0.0.1:9", supervisor_socket="/s")
+    nobody = completed("blog", home="/home/blog", front="127.0.0.1:9", supervisor_socket="/s")
+    apps = [{key: app[key] for key in PLACE_KEYS} for app in (local, {**nobody, "account": "no-such-account"})]
+    call = {"platform": "local", "apps": apps, "ports": [], "tls": {}, "folders": [str(tmp_path)]}
+    answer = doctor.main({**call, "who": "me", "wait": 0}, b"")
+    assert [item["what"] for item in answer["apps"]["shop"]["findings"]] == ["it was never deployed here"]
+    [found] = answer["apps"]["blog"]["findings"]
+    assert "account no-such-account is not on this host" in found["what"]
+    assert answer["host"]["checked"] == ["disk", "memory"]
+    assert list(tmp_path.iterdir()) == []
