@@ -161,6 +161,9 @@ def release(home: Home, live: str) -> list[Finding]:
         what = f"the front at {home.app['front']} answers {answer}, release {served or 'none'} instead of {live}"
         log = "/var/log/nginx/error.log" if not home.app["router"] else home.log(f"{home.name}-http")
         return [error("release", what, f"Read {log}; playbooks/provision.yml sets the front up anew.")]
+    if (home.run / "maintenance").exists():
+        do = f"playbooks/maintenance.yml -e app={home.name} -e state=off"
+        return [warning("release", "it is in maintenance: visitors get a 503", do)]
     return []
 
 
