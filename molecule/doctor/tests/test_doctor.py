@@ -434,12 +434,13 @@ def test_one_app_alone(host, doctor):
 
 
 def test_without_root_it_tells_what_it_cannot_see(doctor):
-    """As an account: its own app is examined, the other one and what is root's are not."""
-    seen = doctor("-e", "ansible_become_user=blog")
-    assert not [found for found in seen.findings if found["app"] or found["check"] != "description"], seen.said
-    for text in ("nginx, needs root", "killed, needs root", "the app of shop, it needs root or account shop"):
-        assert f"not checked: {text}" in seen.said
-    assert "not checked: the app of blog" not in seen.said
+    """As an account over its own key: its own app is examined, and what is root's is not."""
+    seen = doctor("-e", "ansible_user=blog")
+    assert (seen.code, seen.findings) == (0, []), seen.said
+    assert "Checked, with blog:" in seen.said
+    assert "permissions, ports, programs, release" in seen.said
+    for check in ("nginx", "killed"):
+        assert f"not checked: {check}, needs root" in seen.said
 
 
 def test_host_that_is_away(doctor):

@@ -11,8 +11,8 @@ from visitors import Client, Report, Visitors
 
 AFTER = ("-e", json.dumps({"test_before": False}))
 # Where a deploy writes; what apps and front log, and their sockets, is no question of it.
-FOLDERS = "/home /etc /var/lib/hosted.flask /opt/hosted.flask /usr/local /var/spool/cron"
-LISTED = rf"find {FOLDERS} -not -path '*/logs/*.log' -printf '%p\t%y%m %u:%g %i %T@ %l\n'"
+FOLDERS = "/home /etc /var/lib/hosted.flask /opt/hosted.flask /usr/local"
+LISTED = rf"find {FOLDERS} -not -path '*/logs/*.log' -not -path '*/.cache/*' -printf '%p\t%y%m %u:%g %i %T@ %l\n'"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Host:
 
 def look(host) -> Host:
     """Return what there is."""
-    lines = host.check_output(LISTED).splitlines()
+    listed = host.run(LISTED)
+    assert listed.rc == 0, listed.stderr
+    lines = listed.stdout.splitlines()
     units = host.check_output("systemctl list-units --all --plain --no-legend 'supervisord@*' | awk '{ print $1, $3 }'")
     server = r"^\w+ .*/apps/{}/(venvs/\w+/bin/|listen.py)"
     return Host(
