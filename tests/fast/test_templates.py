@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -208,6 +209,46 @@ def test_http2_is_asked_for_as_the_version_wants_it(version: str, words: str) ->
 def test_a_place_on_the_preload_list_is_asked_for_only_when_said() -> None:
     text = render("nginx", "site.conf.j2", __nginx_site="_", nginx_tls={"_": "own"}, nginx_hsts_preload=True)
     assert '"max-age=63072000; includeSubDomains; preload"' in text
+
+
+def holes(conf: Path) -> dict[str, str]:
+    """Return what gixy finds in a configuration and in all that it includes: plugins and their reasons."""
+    # It wants open_file_cache beside try_files, for speed. That would mix two releases' files after a switch.
+    command = [tool("gixy"), "--format=json", "--skips=try_files_is_evil_too", str(conf)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.stderr == ""
+    return {found["plugin"]: found["reason"] or found["summary"] for found in json.loads(run.stdout)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "tls"),
+    [(rows, tls) for rows in SITES.values() for tls in ("none", "acme")] + [([{}], "own"), ([{}], "self_signed")],
+    ids=[f"{name}_{tls}" for name in SITES for tls in ("none", "acme")] + ["own", "self_signed"],
+)
+def test_gixy_finds_no_hole(rows: list[dict[str, Any]], tls: str, tmp_path: Path) -> None:
+    apps = [completed(**row) for row in rows]
+    names = {"_"}.union(*(app["domains"] for app in apps))
+    assert holes(nginx_files(tmp_path, apps, nginx_tls=dict.fromkeys(names, tls))) == {}
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "plugin"),
+    [
+        ("location ^~ /static/ {", "location ^~ /static {", "alias_traversal"),
+        ("server_tokens off;", "", "version_disclosure"),
+        ("https://$host$request_uri", "https://$host$uri", "http_splitting"),
+        ("TLSv1.2 TLSv1.3", "TLSv1 TLSv1.3", "weak_ssl_tls"),
+        ("gzip off;", "add_header X-A b;", "add_header_redefinition"),
+    ],
+)
+def test_gixy_would_find_a_hole(here: str, there: str, plugin: str, tmp_path: Path) -> None:
+    apps = [completed(nginx_extra="gzip off;")]
+    conf = nginx_files(tmp_path, apps, nginx_tls={"_": "own"})
+    texts = {path: path.read_text() for path in tmp_path.rglob("*.conf")}
+    assert any(here in text for text in texts.values())
+    for path, text in texts.items():
+        path.write_text(text.replace(here, there))
+    assert plugin in holes(conf)
 
 
 def test_nginx_would_refuse_what_is_wrong(tmp_path: Path) -> None:
