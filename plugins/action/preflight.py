@@ -144,8 +144,9 @@ class ActionModule(ActionBase):
 
     def _check_accounts(self, apps: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
         """Return what is wrong with the variables about accounts."""
-        problems = rows.Problems("inventory/group_vars")
-        names = ("server_ssh_keys", "server_accounts")
+        names = ("server_ssh_keys", "server_accounts", *(f"server_account_{key}" for key in accounts.LIMITS))
+        where = origin(task_vars.get("server_accounts"), "server_... in inventory/group_vars/servers.yml")
+        problems = rows.Problems(where)
         accounts.check(
             {name: self._templar.template(task_vars[name]) for name in names if name in task_vars}, apps, problems
         )
@@ -296,12 +297,12 @@ def stamp_text(first: str, known: dict[str, str]) -> str:
     return "\n".join([first, *(f"{name} {digest}" for name, digest in sorted(known.items())), ""])
 
 
-def origin(value: Any) -> str:
+def origin(value: Any, unknown: str = "flask_apps, in inventory/group_vars/all/apps.yml") -> str:
     """Return the file that a variable was written in, relative to the working folder where it is below."""
     tag = Origin.get_tag(value) if Origin else None
     path = getattr(tag, "path", None)
     if not path:
-        return "flask_apps, in inventory/group_vars/all/apps.yml"
+        return unknown
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
 

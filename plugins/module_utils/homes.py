@@ -168,7 +168,7 @@ class Home:
 
         :raises Refused: somebody else holds it, and goes on holding it for ``wait`` seconds.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(0o710, parents=True, exist_ok=True)
         deadline = time.monotonic() + self.wait
         with open(self.root / ".lock", "a+", opener=private) as file:
             while True:

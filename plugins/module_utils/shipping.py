@@ -108,10 +108,13 @@ class Shipment:
         home = self.home
         data = home.root / "data"
         services = home.ini.parent
-        for folder in (services, home.home / "logs", home.releases, home.root / "venvs", home.slots, home.run, data):
+        # To where the front reads a file or connects its group may pass, and look around nowhere. Not by chmod: that
+        # would take the inheritance of the group away, which is not the account's.
+        for folder in (home.root, home.releases, home.slots, home.run):
+            folder.mkdir(0o710, parents=True, exist_ok=True)
+        for folder in (services, home.home / "logs", home.root / "venvs", data):
             folder.mkdir(parents=True, exist_ok=True)
-        # Inherited from a folder of the front's group, the group must not see what the app keeps.
-        data.chmod(0o700)
+            folder.chmod(0o700)
         needed = sum(map(len, self.blobs.values())) + (16 << 20)
         free = os.statvfs(home.root).f_bavail * os.statvfs(home.root).f_frsize
         if free < needed:

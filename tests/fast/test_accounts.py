@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ansible_collections.hosted.flask.plugins.plugin_utils import accounts
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import Problems
-from support import completed, render
+from support import completed, render, role_variables
 
 ED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGVVbm90IGEgcmVhbCBrZXksIGJ1dCBhcyBsb25n"
 ANY_KEY = "one line of a .pub file"
@@ -33,7 +33,12 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "account_unknown": ({"server_accounts": {"shpo": {}}}, "server_accounts.shpo", "the host's apps: pair, shop"),
     "account_no_dict": ({"server_accounts": {"shop": ED}}, "server_accounts.shop", "a dict of "),
     "option_unknown": ({"server_accounts": {"shop": {"keys": []}}}, "server_accounts.shop.keys", "ssh_keys"),
-    "option_type": ({"server_accounts": {"shop": {"ssh_keys": "x"}}}, "server_accounts.shop.ssh_keys", "type list"),
+    "option_misspelt": ({"server_accounts": {"shop": {"memmory": "4G"}}}, "server_accounts.shop.memmory", "memory"),
+    "option_type": (
+        {"server_accounts": {"shop": {"ssh_keys": "x"}}},
+        "server_accounts.shop.ssh_keys",
+        "a list of public keys",
+    ),
     "key": ({"server_accounts": {"shop": {"ssh_keys": ["x"]}}}, "server_accounts.shop.ssh_keys[0]", ANY_KEY),
 }
 
@@ -66,7 +71,65 @@ def test_a_private_key_is_not_shown() -> None:
 
 def test_an_account_has_its_own_keys_and_those_of_all_once_each() -> None:
     own = {"shop": {"ssh_keys": [ED, "ssh-rsa AAAAB3 b"]}}
-    text = render("server", "authorized_keys.j2", item="shop", server_ssh_keys=[f"{ED}\n"], server_accounts=own)
+    text = render(
+        "server", "authorized_keys.j2", __server_account="shop", server_ssh_keys=[f"{ED}\n"], server_accounts=own
+    )
     assert [line for line in text.splitlines() if not line.startswith("#")] == [ED, "ssh-rsa AAAAB3 b"]
-    text = render("server", "authorized_keys.j2", item="pair", server_ssh_keys=[], server_accounts=own)
+    text = render("server", "authorized_keys.j2", __server_account="pair", server_ssh_keys=[], server_accounts=own)
     assert [line for line in text.splitlines() if not line.startswith("#")] == []
+
+
+# --- what an account may take
+
+GOOD_LIMITS: dict[str, list[Any]] = {
+    "memory": ["1%", "60%", "100%", "800M", "4G"],
+    "tasks": [32, 512, 4_000_000],
+    "cpu_weight": [1, 10000],
+    "disk": ["", "0", "20G", "500M"],
+}
+BAD_LIMITS: dict[str, list[Any]] = {
+    "memory": ["", "0%", "101%", "much", "4 G", 1024, None, "infinity\n"],
+    "tasks": [0, 31, -1, "512", True, 1.5],
+    "cpu_weight": [0, 10001, "high", False],
+    "disk": ["20", "-1G", "all", 5, "20G\nx"],
+}
+
+
+def pairs(values: dict[str, list[Any]]) -> list[tuple[str, Any]]:
+    """Return each key with each of its values."""
+    return [(key, value) for key, found in values.items() for value in found]
+
+
+@pytest.mark.parametrize(("key", "value"), pairs(GOOD_LIMITS))
+def test_good_limits(key: str, value: Any) -> None:
+    assert found({f"server_account_{key}": value, "server_accounts": {"shop": {key: value}}}) == []
+
+
+@pytest.mark.parametrize(("key", "value"), pairs(BAD_LIMITS))
+def test_bad_limits_are_refused_wherever_they_are(key: str, value: Any) -> None:
+    common, own = found({f"server_account_{key}": value, "server_accounts": {"shop": {key: value}}})
+    for at, message in ((f"server_account_{key}", common), (f"server_accounts.shop.{key}", own)):
+        assert message.startswith(f"{at}: ")
+        assert accounts.LIMITS[key][1] in message
+        assert message.endswith(" Fix it in inventory/group_vars.")
+
+
+def test_defaults_are_good() -> None:
+    defaults = role_variables("server")
+    assert found({key: value for key, value in defaults.items() if key.startswith("server_")}) == []
+
+
+@pytest.mark.parametrize(("kind", "section"), [("Service", "[Service]"), ("Slice", "[Slice]")])
+def test_an_account_differs_in_what_its_row_says(kind: str, section: str) -> None:
+    apps = [
+        {"account": name, "home": f"/srv/50%/{name}", "state": "present", "account_ours": True}
+        for name in ("shop", "blog")
+    ]
+    more = {"server_apps": apps, "server_accounts": {"shop": {"memory": "4G", "tasks": 2000}}}
+    lines = {
+        name: render("server", "limits.conf.j2", item=[name, kind], **more).splitlines() for name in ("shop", "blog")
+    }
+    assert section in lines["shop"]
+    assert {"MemoryMax=4G", "TasksMax=2000", "CPUWeight=100"} <= set(lines["shop"])
+    assert {"MemoryMax=60%", "TasksMax=512", "CPUWeight=100"} <= set(lines["blog"])
+    assert ('BindPaths="/srv/50%%/shop"' in lines["shop"]) is (kind == "Service")

@@ -147,7 +147,7 @@ def test_programs_belong_to_the_account(host):
     ("path", "wanted"),
     [
         ("/home/basic_flask", "basic_flask:www-data 710"),
-        (f"{APP}/run", "basic_flask:www-data 2750"),
+        (f"{APP}/run", "basic_flask:www-data 2710"),
         (f"{APP}/run/live.sock", "basic_flask:www-data 660"),
         (f"{APP}/env", "600"),
         (f"{APP}/data", "700"),
