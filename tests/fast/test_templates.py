@@ -58,7 +58,12 @@ def variables(role: str, **row: Any) -> dict[str, Any]:
     return {
         "uwsgi": {"__uwsgi_app": app},
         "gunicorn": {"__gunicorn_app": app},
-        "supervisord": {"__supervisord_app": app, "supervisord_home": app["home"]},
+        "supervisord": {
+            "__supervisord_app": app,
+            "supervisord_home": app["home"],
+            "item": "shop",
+            "ansible_facts": {"getent_passwd": {"shop": ["x", "1000", "1000", "", "/srv/50%/shop", "/bin/bash"]}},
+        },
         "server": {
             "server_apps": [{**app, "account_ours": True}],
             "item": ["shop", "Service"],
@@ -108,6 +113,7 @@ def test_every_template_is_tried_here() -> None:
         "pam-config.j2",
         "sshd_keys.conf.j2",
         "tmpfiles.conf.j2",
+        "home.conf.j2",
         "programs.ini.j2",
         "standby.ini.j2",
         "supervisord.conf.j2",
@@ -596,6 +602,11 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
         )
         lines = [line for line in run.stderr.splitlines() if "supervisord@" in line and "not executable" not in line]
         assert lines == []
+
+
+def test_the_unit_sees_the_home_of_its_account() -> None:
+    lines = render("supervisord", "home.conf.j2", **variables("supervisord")).splitlines()
+    assert {'RequiresMountsFor="/srv/50%%/shop"', 'BindPaths="/srv/50%%/shop"'} <= set(lines)
 
 
 # --- the release's own scripts

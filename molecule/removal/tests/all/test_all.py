@@ -11,6 +11,12 @@ def test_nothing_of_an_account(host, account):
     assert not host.file(f"/home/{account}").exists
     assert host.run(f"systemctl list-units --all --plain --no-legend supervisord@{account}.service").stdout == ""
     assert not host.file(f"/etc/systemd/system/multi-user.target.wants/supervisord@{account}.service").exists
+    assert not host.file(f"/etc/systemd/system/supervisord@{account}.service.d").exists
+
+
+def test_no_limits_of_accounts(host):
+    """A number is used again: the next account with it must not get the limits of this one."""
+    assert host.run("ls -d /etc/systemd/system/user-[0-9]*.slice.d").stdout == ""
 
 
 def test_no_process_of_ours(host):
