@@ -271,7 +271,8 @@ class ActionModule(ActionBase):
             for file in sorted((rows.ROOT / "roles" / role).rglob("*")):
                 if file.is_file():
                     digest.update(f"{file.relative_to(rows.ROOT)}\n".encode() + file.read_bytes())
-        digest.update((rows.ROOT / "plugins/modules/nginx_sites.py").read_bytes())
+        for module in ("nginx_sites", "host_facts", "host_files", "firewall"):
+            digest.update((rows.ROOT / f"plugins/modules/{module}.py").read_bytes())
         variables = {
             key: self._templar.template(value)
             for key, value in sorted(task_vars.items())

@@ -47,6 +47,8 @@ LIMITED: dict[str, Any] = {
     "nginx_extra": "gzip off;\nbrotli off;",
     "maintenance": {"page": "static/sorry, later.html", "allow": ["192.0.2.0/24", "2001:db8::/32", "127.0.0.1", "::1"]},
 }
+# What role server finds on a host.
+SSH = {"ssh_ports": [22, 2022], "login": "key", "passwords_off": False}
 # Read by others of their folder, made of them, and shown to people: none is a file on a host.
 PARTS = {"program.j2", "files.json.j2", "status.txt.j2"}
 TEMPLATES = sorted(path for path in ROOT.glob("roles/*/templates/*") if path.name not in PARTS)
@@ -68,6 +70,7 @@ def variables(role: str, **row: Any) -> dict[str, Any]:
             "server_apps": [{**app, "account_ours": True}],
             "item": ["shop", "Service"],
             "__server_account": "shop",
+            "__server_facts": SSH,
         },
         "nginx": {
             "nginx_apps": [app],
@@ -107,12 +110,19 @@ def test_every_template_is_tried_here() -> None:
         "uwsgi.conf.j2",
         "accounts.j2",
         "authorized_keys.j2",
+        "firewall.nft.j2",
         "hide-processes.service.j2",
+        "hosted-firewall.service.j2",
+        "journald.conf.j2",
         "limits.conf.j2",
         "namespace.conf.j2",
         "pam-config.j2",
+        "sshd.conf.j2",
         "sshd_keys.conf.j2",
+        "sysctl.conf.j2",
         "tmpfiles.conf.j2",
+        "upgraded.conf.j2",
+        "upgrades.conf.j2",
         "home.conf.j2",
         "programs.ini.j2",
         "standby.ini.j2",
@@ -284,6 +294,96 @@ def test_each_connection_of_nginx_has_a_descriptor_for_the_visitor_and_one_for_t
     text = render("nginx", "nginx.conf.j2", nginx_worker_connections=connections)
     assert f"worker_connections {connections};" in text
     assert f"worker_rlimit_nofile {connections * 2};" in text
+
+
+# --- the host; molecule/hardened has the rest, on a host
+
+
+def nft(text: str) -> subprocess.CompletedProcess[str]:
+    """Ask the real nft about rules, in a network namespace that ends with it."""
+    command = ["unshare", "--user", "--map-root-user", "--net", tool("nft"), "--check", "--file", "-"]
+    return subprocess.run(command, input=text, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"server_http_ports": [8080, 443], "server_open_ports": [25, "8000-8010", 443]},
+        {"server_firewall_rules": ["ip saddr 192.0.2.0/24 udp dport 51820 accept", "tcp dport 25 drop"]},
+    ],
+    ids=["defaults", "ports", "rules"],
+)
+def test_nft_accepts_the_rules(more: dict[str, Any]) -> None:
+    text = render("server", "firewall.nft.j2", __server_facts=SSH, **more)
+    run = nft(text)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "tcp dport { 22, 2022 } accept" in text
+    assert nft(text.replace("accept", "acept")).returncode != 0
+
+
+@pytest.mark.parametrize("rules", ["tcp dport 22 drop", "drop"])
+def test_own_rules_come_before_what_is_let_in(rules: str) -> None:
+    lines = render("server", "firewall.nft.j2", __server_facts=SSH, server_firewall_rules=[rules]).splitlines()
+    assert lines.index(f"        {rules}") < lines.index("        tcp dport { 22, 2022 } accept")
+
+
+@pytest.mark.parametrize(
+    ("found", "password", "off"),
+    [
+        ({}, {}, True),
+        ({"login": "password"}, {}, False),
+        ({"login": "none"}, {}, False),
+        ({"login": "unknown"}, {}, False),
+        ({"login": "none", "passwords_off": True}, {}, True),
+        ({}, {"ansible_password": "x"}, False),
+        ({}, {"ansible_ssh_pass": "x"}, False),
+        ({"passwords_off": True}, {"ansible_password": "x"}, True),
+    ],
+)
+def test_passwords_go_only_where_a_key_was_seen(found: dict[str, Any], password: dict[str, str], off: bool) -> None:
+    text = render("server", "sshd.conf.j2", __server_facts=SSH | found, **password)
+    assert ("\nPasswordAuthentication no\n" in text) is off
+    assert ("\nPermitRootLogin prohibit-password\n" in text) is off
+    assert "MaxAuthTries" in text
+
+
+@pytest.mark.parametrize(("time", "reboots"), [("", "false"), ("04:30", "true")])
+def test_apt_reads_the_settings_of_upgrades(time: str, reboots: str, tmp_path: Path) -> None:
+    package = 'Unattended-Upgrade::Origins-Pattern { "origin=Debian,label=Debian"; };\n'
+    conf = tmp_path / "apt.conf"
+    conf.write_text(package + render("server", "upgrades.conf.j2", server_reboot_at=time))
+    run = subprocess.run(
+        [tool("apt-config"), "dump", "Unattended-Upgrade"],
+        capture_output=True, text=True, env={**os.environ, "APT_CONFIG": str(conf)},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert f'Unattended-Upgrade::Automatic-Reboot "{reboots}";' in run.stdout
+    assert ('Automatic-Reboot-Time "04:30"' in run.stdout) is bool(time)
+    origins = re.findall(r"Origins-Pattern:: \"(.*)\";", run.stdout)
+    assert origins == ["origin=Debian,codename=${distro_codename}-security,label=Debian-Security"]
+
+
+@pytest.mark.parametrize(
+    ("template", "section"),
+    [("journald.conf.j2", "Journal"), ("upgraded.conf.j2", "Service"), ("hosted-firewall.service.j2", "Service")],
+)
+def test_files_of_systemd_have_their_section(template: str, section: str) -> None:
+    parser = ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(render("server", template))
+    assert section in parser
+
+
+def test_kernel_settings_are_known_and_forgiving() -> None:
+    """Each begins with the sign that lets systemd go on where a kernel lacks it."""
+    lines = [line for line in render("server", "sysctl.conf.j2").splitlines() if line and not line.startswith("#")]
+    assert lines
+    for line in lines:
+        name, equals, value = line.removeprefix("-").split()
+        assert (line[0], equals, value.isdigit()) == ("-", "=", True)
+        path = Path("/proc/sys") / name.replace(".", "/")
+        assert path.exists() or name in ("kernel.yama.ptrace_scope", "net.core.bpf_jit_harden"), name
 
 
 # --- uWSGI

@@ -1,0 +1,284 @@
+"""What makes a host fit for the internet: how ssh is found, how files are put back, how rules are kept or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.hosted.flask.plugins.action import firewall as action
+from ansible_collections.hosted.flask.plugins.modules import firewall, host_facts, host_files
+
+# --- how ssh comes in
+
+SSHD = "port 22\nport 2022\nlistenaddress 0.0.0.0:22\nlistenaddress [::]:2223\npasswordauthentication no\n"
+SS = """\
+LISTEN 0 128 0.0.0.0:2300 0.0.0.0:* users:(("sshd",pid=36,fd=3))
+LISTEN 0 128 [::]:2301 [::]:* users:(("sshd",pid=36,fd=4))
+LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=99,fd=5))
+"""
+USED = {"SSH_CONNECTION": "192.0.2.9 50022 192.0.2.1 2400", "USER": "nobody-has-this-name"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sockets", "unit", "environment", "found"),
+    [
+        (SSHD, "", "", {}, [22, 2022, 2223]),
+        ("", SS, "", {}, [2300, 2301]),
+        ("", "", "[::]:2500 (Stream)\n127.0.0.1:2501 (Stream)\n", {}, [2500, 2501]),
+        ("", "", "2500 (Stream)\n", {}, [2500]),
+        ("", "", "", USED, [2400]),
+        (SSHD, SS, "", USED, [22, 2022, 2223, 2300, 2301, 2400]),
+        ("", "", "", {}, []),
+    ],
+    ids=["settings", "sockets", "unit", "unit_port", "connection", "all", "none"],
+)
+def test_ports_of_ssh(settings: str, sockets: str, unit: str, environment: dict[str, str], found: list[int]) -> None:
+    assert host_facts.ports(settings, sockets, unit, environment) == found
+
+
+@pytest.mark.parametrize(
+    ("environment", "journal", "found"),
+    [
+        ({}, "", "none"),
+        (USED, "Accepted publickey for root from 192.0.2.9 port 50022 ssh2: ED25519 SHA256:x", "key"),
+        (USED, "Accepted password for root from 192.0.2.9 port 50022 ssh2", "password"),
+        (USED, "Accepted keyboard-interactive/pam for root from 192.0.2.9 port 50022 ssh2", "password"),
+        (USED, "", "unknown"),
+    ],
+    ids=["no_ssh", "key", "password", "pam", "no_log"],
+)
+def test_login(environment: dict[str, str], journal: str, found: str) -> None:
+    assert host_facts.login(environment, journal) == found
+
+
+def test_connection_is_found_above_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own environment has no word of it."""
+    for pid, parent, words in ((30, 20, "HOME=/root"), (20, 10, "SUDO_USER=x"), (10, 1, "SSH_CONNECTION=a 1 b 22")):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "environ").write_text(f"{words}\0USER=x\0")
+        (tmp_path / str(pid) / "status").write_text(f"Name:\tsh\nPPid:\t{parent}\n")
+    monkeypatch.setattr("os.getpid", lambda: 30)
+    assert host_facts.connection(tmp_path)["SSH_CONNECTION"] == "a 1 b 22"
+    (tmp_path / "10/environ").write_text("USER=x\0")
+    assert host_facts.connection(tmp_path) == {}
+
+
+# --- files of the host
+
+
+Write = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def write(capsys: pytest.CaptureFixture[str]) -> Write:
+    """Return what runs the module that writes files."""
+
+    def run(*files: dict[str, str], check: bool = False) -> dict[str, Any]:
+        capsys.readouterr()
+        with patch_module_args({"files": [*files], "_ansible_check_mode": check}), pytest.raises(SystemExit):
+            host_files.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def test_files_are_written_once_and_removed(write: Write, tmp_path: Path) -> None:
+    file = {"path": str(tmp_path / "a.d/x.conf"), "content": "one\n", "apply": f"touch {tmp_path}/applied"}
+    assert write(file, check=True)["changed"] is True
+    assert list(tmp_path.iterdir()) == []
+    answer = write(file)
+    assert (answer["changed"], answer["files"]) == (True, [file["path"]])
+    assert (tmp_path / "a.d/x.conf").read_text() == "one\n"
+    (tmp_path / "applied").unlink()
+    assert write(file)["changed"] is False
+    assert not (tmp_path / "applied").exists(), "nothing changed, so nothing is to be applied"
+    answer = write({**file, "content": ""})
+    assert (answer["changed"], answer["diff"][0]["before"]) == (True, "one\n")
+    assert list((tmp_path / "a.d").iterdir()) == []
+    assert (tmp_path / "applied").exists()
+    assert write({**file, "content": ""})["changed"] is False
+
+
+@pytest.mark.parametrize("kind", ["check", "apply"])
+def test_files_that_are_refused_are_put_back(kind: str, write: Write, tmp_path: Path) -> None:
+    """All of them, also those that nobody has refused."""
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_text("earlier\n")
+    count = f"sh -c 'echo run >> {tmp_path}/applied'"
+    answer = write(
+        {"path": str(good), "content": "later\n", "apply": count},
+        {"path": str(bad), "content": "x\n", kind: "sh -c 'echo no such word >&2; exit 1'"},
+    )
+    assert answer["failed"] is True
+    assert "no such word" in answer["msg"]
+    assert good.read_text() == "earlier\n"
+    assert not bad.exists()
+    # Once for the new one, if it came to that, and once for the earlier one.
+    assert len((tmp_path / "applied").read_text().splitlines()) == (1 if kind == "check" else 2)
+
+
+# --- rules
+
+
+def load(answers: dict[str, tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, **more: object) -> list[str]:
+    """Run the module on a host whose commands answer so, by their first words; return the commands that it ran."""
+    ran: list[str] = []
+
+    def command(self: Any, words: list[str], **_: Any) -> tuple[int, str, str]:
+        ran.append(" ".join(words))
+        return next((answer for start, answer in answers.items() if ran[-1].startswith(start)), (0, "", ""))
+
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.run_command", command)
+    with patch_module_args({"state": "tried", "rules": "new", **more}), pytest.raises(SystemExit):
+        firewall.main()
+    return ran
+
+
+@pytest.fixture(autouse=True)
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the module's files below the test's own folder."""
+    for name, file in (("RULES", "rules"), ("UNIT", "unit"), ("NEW", "new"), ("BACK", "back")):
+        monkeypatch.setattr(firewall, name, tmp_path / file)
+    monkeypatch.setattr(firewall, "RUN", tmp_path)
+
+
+def test_host_that_may_load_nothing_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = {"nft list tables": (1, "", "Operation not permitted (you must be root)")}
+    assert load(refused, monkeypatch) == ["nft list tables"]
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["skipped"], answer.get("failed", False)) == (True, False)
+    assert "Operation not permitted" in json.dumps(answer["warnings"])
+
+
+def test_way_back_is_armed_before_rules_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And it brings what was loaded before."""
+    ran = load({"nft --stateless list": (0, "table inet hosted_flask { }\n", "")}, monkeypatch)
+    words = [command.partition(" --")[0] for command in ran]
+    assert words[-3:] == ["systemctl stop hosted-firewall-back.timer", "systemd-run", "nft"]
+    assert ran[-1] == f"nft --file {tmp_path}/new"
+    assert (tmp_path / "back").read_text() == firewall.EMPTY + "table inet hosted_flask { }\n"
+    assert json.loads(capsys.readouterr().out)["armed"] is True
+
+
+def test_rules_that_nft_refuses_are_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = load({"nft --check": (1, "", "syntax error")}, monkeypatch)
+    assert ran[-1].startswith("nft --check")
+    assert "Fix it in the inventory" in json.loads(capsys.readouterr().out)["msg"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rules_that_do_not_load_leave_the_earlier_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = load({"nft --file": (1, "", "no memory")}, monkeypatch)
+    assert ran[-1] == "systemctl stop hosted-firewall-back.timer"
+    assert "the earlier ones stay" in json.loads(capsys.readouterr().out)["msg"]
+
+
+def test_rules_that_are_there_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless the table is gone from the kernel."""
+    (tmp_path / "rules").write_text("new")
+    (tmp_path / "unit").write_text("unit")
+    load({}, monkeypatch, unit="unit")
+    assert json.loads(capsys.readouterr().out)["changed"] is False
+    load({"nft --stateless list": (1, "", "no such table")}, monkeypatch, unit="unit")
+    assert json.loads(capsys.readouterr().out)["armed"] is True
+
+
+def test_nothing_is_kept_that_was_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load({}, monkeypatch, state="kept", unit="unit")
+    assert "the new rules were undone" in json.loads(capsys.readouterr().out)["msg"]
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "back").touch()
+    load({}, monkeypatch, state="kept", unit="unit")
+    assert json.loads(capsys.readouterr().out)["changed"] is True
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"rules": "new", "unit": "unit"}
+
+
+class Connection:
+    """One that can be made anew, or not before some tries."""
+
+    def __init__(self, down: int) -> None:
+        """Let so many tries fail."""
+        self.down, self.resets = down, 0
+
+    def reset(self) -> None:
+        """End it."""
+        self.resets += 1
+
+
+def act(down: int, kept: dict[str, Any] | None = None, tried: dict[str, Any] | None = None) -> tuple[Any, list[str]]:
+    """Run the action with a host that answers as told; return its result or error, and what it asked of the host."""
+    asked: list[str] = []
+    connection = Connection(down)
+
+    def ask(state: str) -> None:
+        asked.append(state)
+        if state != "tried" and connection.down:
+            connection.down -= 1
+            raise AnsibleConnectionFailure("timed out")
+
+    class Action(action.ActionModule):
+        def _execute_module(self, name: str, module_args: dict[str, Any], **_: Any) -> dict[str, Any]:  # type: ignore[override]
+            ask(module_args["state"])
+            return (tried or {"changed": True, "armed": True}) if module_args["state"] == "tried" else kept or {}
+
+        def _low_level_execute_command(self, command: str, **_: Any) -> dict[str, Any]:  # type: ignore[override]
+            ask(command)
+            return {"rc": 0}
+
+    class Task:
+        args = {"rules": "r"}
+        async_val = 0
+        check_mode = diff = False
+
+    subject = Action.__new__(Action)
+    subject._task, subject._connection = Task(), connection
+    subject._execute = None
+    original = action.ActionBase.run
+    action.ActionBase.run = lambda *_: {}
+    try:
+        return subject.run(task_vars={}), asked
+    except AnsibleActionFail as error:
+        return error, asked
+    finally:
+        action.ActionBase.run = original
+
+
+def test_rules_are_kept_over_a_new_connection() -> None:
+    assert act(0) == ({"changed": True, "armed": True}, ["tried", "kept"])
+
+
+def test_nothing_is_kept_where_nothing_was_loaded() -> None:
+    assert act(0, tried={"changed": False, "armed": False})[1] == ["tried"]
+    assert act(0, tried={"failed": True, "msg": "no"}) == ({"failed": True, "msg": "no"}, ["tried"])
+
+
+def test_rules_that_nobody_comes_through_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the host can be reached again, so that what follows can say so."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    error, asked = act(3)
+    assert "server_firewall_rules: refused" in str(error)
+    assert "timed out" in str(error)
+    assert asked == ["tried", "kept", "true", "true", "true"]
+
+
+def test_rules_that_were_undone_meanwhile_are_refused() -> None:
+    error, _ = act(0, kept={"failed": True, "msg": "the new rules were undone"})
+    assert "the new rules were undone" in str(error)
