@@ -19,6 +19,12 @@ def index():
     return VERSION + request.get_data(as_text=True)
 
 
+@app.get("/json")
+def page():
+    """Answer with JSON, as an API does."""
+    return {"version": VERSION, "items": [{"name": "first", "price": 1.5}, {"name": "second", "price": 2.5}]}
+
+
 @app.get("/slow")
 def slow():
     """Answer with the version after 2 seconds."""
