@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.hosted.flask.plugins.plugin_utils import accounts, frontends
+from ansible_collections.hosted.flask.plugins.plugin_utils import accounts, certificates, frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
 
@@ -28,10 +28,15 @@ RELEASES = {"12", "13"}
 ACCOUNT = "hosted.flask account"
 STAMPS = {"server": "/var/lib/hosted.flask"}
 # Variables of these roles shape the host layer, so a change of one provisions the host again.
-HOST_ROLES = ("server", "supervisord", "nginx")
+HOST_ROLES = ("server", "supervisord", "tls", "nginx")
+# Plugins that do these roles' work.
+HOST_PLUGINS = ("modules/nginx_sites.py", "modules/certificates.py", "modules/host_facts.py", "modules/host_files.py",
+                "modules/firewall.py", "module_utils/certificates.py")  # fmt: skip
+# Variables of theirs that are for one run, and one whose keys must not be guessed from the stamp.
+NOT_STAMPED = ("tls_renew", "tls_certificates")
 # What these roles know of an app.
-KNOWN_KEYS = ("name", "account", "mount", "domains", "static", "never_changing", "limits", "logins", "stream_uploads",
-              "nginx_extra", "maintenance")  # fmt: skip
+KNOWN_KEYS = ("name", "account", "mount", "domains", "tls", "static", "never_changing", "limits", "logins",
+              "stream_uploads", "nginx_extra", "maintenance")  # fmt: skip
 
 
 class ActionModule(ActionBase):
@@ -77,7 +82,6 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("\n".join(problems))
         base = project / ".hosted"
         stamps = STAMPS.get(platform, str(base))
-        front = int(self._templar.template(task_vars.get("nginx_http_port", 80)))
         own, host, why = [], {}, ""
         if platform == "server" and not arguments["root"]:
             own, host, why = self._look_alone(apps, stamps, arguments["sources"])
@@ -90,8 +94,20 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(
                 f"app: {arguments['only']!r} is refused. Allowed: one of {allowed}. Fix it in -e app=..."
             )
+        front = {
+            scheme: int(self._templar.template(task_vars.get(f"nginx_{scheme}_port", port)))
+            for scheme, port in (("http", 80), ("https", 443))
+        }
+        domains, pairs, problems = {}, {}, []
+        if alone:
+            domains = secure_domains(apps, host)
+        elif platform == "server":
+            given = self._templar.template(task_vars.get("tls_certificates", {})) or {}
+            domains, pairs, problems = self._certificates(apps, given, project, arguments["sources"], where)
+        if problems:
+            raise AnsibleActionFail("\n".join(problems))
         if not alone:
-            host = self._look(apps, platform, stamps, front, why)
+            host = self._look(apps, platform, stamps, [front["http"], *([front["https"]] if domains else [])], why)
         problems = self._check_host(apps, platform, host, base, where, alone)
         problems += check_requirements(apps, project, host, where) if arguments["sources"] else []
         if problems and arguments["refuse"]:
@@ -99,22 +115,26 @@ class ActionModule(ActionBase):
         chosen = [app for app in apps if arguments["only"] in ("", app["name"])]
         warnings = build_frontends(chosen, project) if arguments["sources"] else []
         for app in apps:
-            place(app, platform, host, base, front)
-        stamp = self._stamp(apps, task_vars)
+            place(app, platform, host, base, front, domains)
+        stamp = self._stamp(apps, task_vars, [domains, pairs])
         if platform == "local":
             whole = "supervisord" in host
         else:
             whole = all(host["account"][app["account"]] for app in apps if app["state"] == "present")
-        known = known_of(apps) if platform == "server" else {}
-        left = {name: digest for name, [digest] in host["known"].items() if name in known}
+            whole = whole and "ended" not in host
+        known = known_of(apps, domains) if platform == "server" else {}
+        left = {name: words for name, words in host["known"].items() if name in known}
         result.update(
             changed=False,
             platform=platform,
             apps=chosen,
             all_apps=apps,
             base=str(base),
+            project=str(project),
+            tls=domains,
+            tls_groups=certificates.groups(apps, domains),
             warnings=warnings,
-            urls=[url(app, platform, task_vars, front) for app in apps if app["state"] == "present"],
+            urls=[url(app, platform, task_vars, front, domains) for app in apps if app["state"] == "present"],
             become=platform == "server" and not alone,
             stamp=stamp_text(stamp, known),
             stamp_spoilt=stamp_text("some apps were removed", left),
@@ -142,6 +162,29 @@ class ActionModule(ActionBase):
             return str(rows.ROOT)
         return task_vars["playbook_dir"].removesuffix("/playbooks")
 
+    def _certificates(
+        self, apps: list[dict[str, Any]], given: Any, project: Path, sources: bool, where: str
+    ) -> tuple[dict[str, str], dict[str, str], list[str]]:
+        """Return where each domain's certificate comes from, those that are given, and what is wrong with them."""
+        problems = rows.Problems(where)
+        own = rows.Problems(origin(given, "tls_certificates, in inventory/group_vars"))
+        if not isinstance(given, dict):
+            own.add("tls_certificates", given, "a dict {DOMAIN: {certificate: FILE, key: FILE}}")
+            return {}, {}, own.found
+        domains = certificates.modes(apps, given, problems)
+        pairs = {}
+        for domain in [name for name, mode in domains.items() if mode == "own" and name in given and sources]:
+            at = f"tls_certificates.{domain}"
+            try:
+                pair = certificates.texts(given[domain], project, self._loader)
+            except ValueError as error:
+                part, allowed = error.args
+                own.add(f"{at}.{part}".rstrip("."), "what it is" if part else "this entry", allowed)
+                continue
+            certificates.check(domain, pair, at, own)
+            pairs[domain] = pair["certificate"]  # It stands for the key too, which fits no other.
+        return domains, pairs, problems.found + own.found
+
     def _check_accounts(self, apps: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
         """Return what is wrong with the variables about accounts."""
         names = ("server_ssh_keys", "server_accounts", *(f"server_account_{key}" for key in accounts.LIMITS))
@@ -162,11 +205,12 @@ class ActionModule(ActionBase):
         own = [app for app in apps if app["account"] == self._get_remote_user()]
         if not own:
             return [], {}, ""
-        host = self._look(own, "server", stamps, 0, sudoable=False)
+        host = self._look(own, "server", stamps, [], sudoable=False)
         # Without the sources not all is known of an app, and what is done then leaves the host layer as it is.
-        wanted = known_of(own) if sources else {}
-        told = {name: digest for name, [digest] in host["known"].items()}
-        differs = [app["name"] for app in own if sources and told.get(app["name"]) != wanted.get(app["name"])]
+        wanted, told = known_of(own, {}), host["known"]
+        differs = [
+            app["name"] for app in own if sources and wanted.get(app["name"], [])[:1] != told.get(app["name"], [])[:1]
+        ]
         why = (
             f"{', '.join(differs)}: what the host layer has to know of it (domains, mount, static files and the like)"
             f" is new, and account {own[0]['account']} may not write that"
@@ -178,20 +222,20 @@ class ActionModule(ActionBase):
         apps: list[dict[str, Any]],
         platform: str,
         stamps: str,
-        front: int,
+        fronts: list[int],
         why: str = "",
         sudoable: bool = True,
     ) -> dict[str, Any]:
         """Run look.sh on the host and return its lines by their key.
 
-        :param front: the port that the host's front is to listen on, 0 where that does not matter.
+        :param fronts: the ports that the host's front is to listen on.
         :param why: what root's rights are needed for, for the message when they are not to be had.
         :param sudoable: False takes the rights of the user who logs in.
         """
         users = sorted({app["account"] for app in apps}) if platform == "server" else []
         present = [app for app in apps if app["state"] == "present"]
         pythons = sorted({app["python"] for app in present})
-        ports = sorted({front} - {0}) if platform == "server" else sorted({app["port"] for app in present})
+        ports = fronts if platform == "server" else sorted({app["port"] for app in present})
         script = Path(rows.__file__).with_name("look.sh").read_text()
         words = [stamps, " ".join(users), " ".join(pythons), " ".join(map(str, ports))]
         command = "sh -c {} look {}".format(shlex.quote(script), " ".join(map(shlex.quote, words)))
@@ -264,38 +308,45 @@ class ActionModule(ActionBase):
                 problems.add("path", longest, f"at most {limit} characters, a socket's name may not be longer")
         return problems.found
 
-    def _stamp(self, apps: list[dict[str, Any]], task_vars: dict[str, Any]) -> str:
-        """Hash all that shapes the host layer: the roles, their variables, what they know of the apps."""
+    def _stamp(self, apps: list[dict[str, Any]], task_vars: dict[str, Any], tls: list[dict[str, str]]) -> str:
+        """Hash all that shapes the host layer: the roles, their variables, what they know of the apps and domains."""
         digest = hashlib.sha256()
         for role in HOST_ROLES:
             for file in sorted((rows.ROOT / "roles" / role).rglob("*")):
                 if file.is_file():
                     digest.update(f"{file.relative_to(rows.ROOT)}\n".encode() + file.read_bytes())
-        for module in ("nginx_sites", "host_facts", "host_files", "firewall"):
-            digest.update((rows.ROOT / f"plugins/modules/{module}.py").read_bytes())
+        for name in HOST_PLUGINS:
+            digest.update((rows.ROOT / "plugins" / name).read_bytes())
         variables = {
             key: self._templar.template(value)
             for key, value in sorted(task_vars.items())
-            if key.startswith(tuple(f"{role}_" for role in HOST_ROLES))
+            if key.startswith(tuple(f"{role}_" for role in HOST_ROLES)) and key not in NOT_STAMPED
         }
         known = [{key: app[key] for key in (*KNOWN_KEYS, "root", "state", "purge")} for app in apps]
-        digest.update(json.dumps([variables, known], sort_keys=True, default=str).encode())
+        digest.update(json.dumps([variables, known, tls], sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
 
 
-def known_of(apps: list[dict[str, Any]]) -> dict[str, str]:
-    """Return by the names of present apps what stands for all that the host layer knows of each."""
+def known_of(apps: list[dict[str, Any]], domains: dict[str, str]) -> dict[str, list[str]]:
+    """Return by the names of present apps what stands for all that the host layer knows of each, and its scheme."""
     found = {}
     for app in apps:
         if app["state"] == "present":
             known = [app[key] for key in KNOWN_KEYS if key != "never_changing"] + [rows.never_changing(app)]
-            found[app["name"]] = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+            digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+            found[app["name"]] = [digest, "https" if tls_of(app, domains) else "http"]
     return found
 
 
-def stamp_text(first: str, known: dict[str, str]) -> str:
+def secure_domains(apps: list[dict[str, Any]], host: dict[str, Any]) -> dict[str, str]:
+    """Return the domains of ``apps`` that the host layer has a certificate for, by what it says of each app."""
+    secure = [app for app in apps if host["known"].get(app["name"], ["", ""])[1:] == ["https"]]
+    return {domain: "own" for app in secure for domain in app["domains"] or ["_"]}
+
+
+def stamp_text(first: str, known: dict[str, list[str]]) -> str:
     """Return the text of the stamp: what stands for the whole host layer, and a line for each app."""
-    return "\n".join([first, *(f"{name} {digest}" for name, digest in sorted(known.items())), ""])
+    return "\n".join([first, *(" ".join([name, *words]) for name, words in sorted(known.items())), ""])
 
 
 def origin(value: Any, unknown: str = "flask_apps, in inventory/group_vars/all/apps.yml") -> str:
@@ -308,7 +359,19 @@ def origin(value: Any, unknown: str = "flask_apps, in inventory/group_vars/all/a
     return path if relative.startswith("..") else relative
 
 
-def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path, front: int) -> None:
+def tls_of(app: dict[str, Any], domains: dict[str, str]) -> str:
+    """Return what the app's first name is served with, empty for plain HTTP."""
+    return domains.get((app["domains"] or ["_"])[0], "")
+
+
+def place(
+    app: dict[str, Any],
+    platform: str,
+    host: dict[str, Any],
+    base: Path,
+    front: dict[str, int],
+    domains: dict[str, str],
+) -> None:
     """Add to a checked app where it lives on the host; take its secrets out, others have no use for them."""
     app.pop("secrets")
     if platform == "server":
@@ -318,7 +381,8 @@ def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path, 
         app["supervisor_socket"] = f"/run/supervisord/{app['account']}/supervisor.sock"
         app["proxy_hops"] = 1
         app["router"] = ""
-        app["front"] = f"127.0.0.1:{front}"
+        scheme = "https" if tls_of(app, domains) else "http"
+        app["front"] = f"{scheme}://127.0.0.1:{front[scheme]}"
     else:
         app["home"] = str(base)
         app["supervisor_socket"] = f"{base}/run/supervisor.sock"
@@ -329,14 +393,18 @@ def place(app: dict[str, Any], platform: str, host: dict[str, Any], base: Path, 
     app["never_changing"] = rows.never_changing(app)
 
 
-def url(app: dict[str, Any], platform: str, task_vars: dict[str, Any], front: int) -> str:
+def url(
+    app: dict[str, Any], platform: str, task_vars: dict[str, Any], front: dict[str, int], domains: dict[str, str]
+) -> str:
     """Return where people find an app."""
+    scheme = "http"
     if platform == "server":
+        scheme += "s" if tls_of(app, domains) else ""
         address = (app["domains"] or [task_vars.get("ansible_host", task_vars["inventory_hostname"])])[0]
-        address += f":{front}" if front != 80 else ""
+        address += f":{front[scheme]}" if front[scheme] != {"http": 80, "https": 443}[scheme] else ""
     else:
         address = app["router"]
-    return f"http://{address}{app['mount'].rstrip('/')}/"
+    return f"{scheme}://{address}{app['mount'].rstrip('/')}/"
 
 
 def build_frontends(apps: list[dict[str, Any]], project: Path) -> list[str]:

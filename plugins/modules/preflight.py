@@ -87,6 +87,14 @@ provisioned:
   description: Whether the host layer last converged with what it would converge with now.
   type: bool
   returned: success
+tls:
+  description: Where each domain's certificate comes from, domains without one left out; C(_) is all other names.
+  type: dict
+  returned: success
+tls_groups:
+  description: Domains that share a certificate of ACME, by its name.
+  type: dict
+  returned: success
 stamp:
   description: The fingerprint of all that shapes the host layer, and below it one for what it knows of each app.
   type: str

@@ -6,6 +6,7 @@ if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$ID ${VERSION_ID:-?}
 echo "uid=$(id -u)"
 command -v python3 >/dev/null && echo "interpreter=$(command -v python3)"
 [ -r "$stamp/stamp" ] && echo "stamp=$(head -n 1 "$stamp/stamp")" && sed '1d; s/^/known=/' "$stamp/stamp"
+[ -r "$stamp/tls/until" ] && [ "$(cat "$stamp/tls/until")" -lt "$(date +%s)" ] && echo "ended=a certificate"
 [ -r "$stamp/run/supervisord.pid" ] && grep -qs supervisord "/proc/$(cat "$stamp/run/supervisord.pid")/cmdline" && echo "supervisord=yes"
 for account in $accounts; do
   echo "account=$account $(getent passwd "$account" | awk -F: '{ print $3, $6, $5 }')"

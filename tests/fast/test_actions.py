@@ -265,13 +265,21 @@ def test_an_absent_app_needs_nothing(tmp_path: Path) -> None:
 
 
 def test_the_host_layer_has_something_to_learn_where_what_it_knows_changes() -> None:
-    [before] = preflight.known_of([app()]).values()
+    [before] = preflight.known_of([app()], {}).values()
     for same in ({"processes": 7}, {"environment": {"A": "b"}}, {"services": [{"name": "a", "command": "b"}]}):
-        assert preflight.known_of([app(**same)]) == {"shop": before}
+        assert preflight.known_of([app(**same)], {}) == {"shop": before}
     for other in ({"mount": "/x"}, {"domains": ["x.org"]}, {"static": {"/a": "b"}}, {"account": "pair"}):
-        assert preflight.known_of([app(**other)])["shop"] != before
-    assert preflight.known_of([app(state="absent")]) == {}
+        assert preflight.known_of([app(**other)], {})["shop"] != before
+    assert preflight.known_of([app(state="absent")], {}) == {}
+
+
+def test_an_account_learns_from_the_host_which_names_are_secure() -> None:
+    apps = [app("shop", domains=["a.org"]), app("blog", domains=["b.org"]), app("any")]
+    known = preflight.known_of(apps, {"a.org": "acme", "_": "own"})
+    assert [words[1] for words in known.values()] == ["https", "http", "https"]
+    assert preflight.secure_domains(apps, {"known": known}) == {"a.org": "own", "_": "own"}
+    assert preflight.secure_domains(apps, {"known": {}}) == {}
 
 
 def test_a_stamp_has_a_line_for_each_app_below_the_one_for_the_whole() -> None:
-    assert preflight.stamp_text("whole", {"b": "2", "a": "1"}) == "whole\na 1\nb 2\n"
+    assert preflight.stamp_text("whole", {"b": ["2", "http"], "a": ["1", "https"]}) == "whole\na 1 https\nb 2 http\n"

@@ -128,6 +128,8 @@ def test_every_template_is_tried_here() -> None:
         "standby.ini.j2",
         "supervisord.conf.j2",
         "supervisord@.service.j2",
+        "hosted-flask-tls.service.j2",
+        "hosted-flask-tls.timer.j2",
         "mime.types.j2",
         "serve.j2",
         "uwsgi.ini.j2",
@@ -707,6 +709,21 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 def test_the_unit_sees_the_home_of_its_account() -> None:
     lines = render("supervisord", "home.conf.j2", **variables("supervisord")).splitlines()
     assert {'RequiresMountsFor="/srv/50%%/shop"', 'BindPaths="/srv/50%%/shop"'} <= set(lines)
+
+
+def test_systemd_accepts_the_renewal_of_certificates(tmp_path: Path) -> None:
+    units = [f"hosted-flask-tls.{kind}" for kind in ("service", "timer")]
+    for unit in units:
+        (tmp_path / unit).write_text(render("tls", f"{unit}.j2"))
+    analyze = Path("/usr/bin/systemd-analyze")
+    if analyze.exists():
+        run = subprocess.run(
+            [analyze, "verify", "--man=no", *(str(tmp_path / unit) for unit in units)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        )
+        assert [line for line in run.stderr.splitlines() if "hosted-flask-tls" in line] == []
 
 
 # --- the release's own scripts
