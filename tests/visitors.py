@@ -17,6 +17,7 @@ import itertools
 import json
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -34,6 +35,9 @@ LOST = ("refused", "reset", "5xx", "timeout", "wrong")
 # A server may close a connection that it keeps open between two requests, whenever it likes, and a client then asks
 # again. It either saw that before it sent the next request, or only when it had sent it and got no byte of an answer.
 AGAIN = ("closed idle", "sent twice")
+# One for all connections: to make it takes longer than to shake hands.
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+CONTEXT.check_hostname, CONTEXT.verify_mode = False, ssl.CERT_NONE
 RACE = 0.1  # seconds: a server that took longer to close had the request, and that one is lost
 
 
@@ -51,6 +55,7 @@ class Client:
     host: str = "localhost"  # the header
     expect: str = ".*"  # what the answer's text (a POST's body taken off) must be; its group "version", if any, is seen
     timeout: float = 5
+    tls: bool = False  # over HTTPS; by which certificate is not its business
 
 
 class Answer(NamedTuple):
@@ -211,6 +216,14 @@ class Connection:
         """Connect."""
         await self.loop.sock_connect(self.socket, (ADDRESS, port))
 
+    async def send(self, data: bytes) -> None:
+        """Send all of it."""
+        await self.loop.sock_sendall(self.socket, data)
+
+    async def receive(self) -> bytes:
+        """Wait for something to come; nothing at the end."""
+        return await self.loop.sock_recv(self.socket, 65536)
+
     def closed(self) -> bool:
         """Whether the server has closed it; asked between two requests, when nothing is to come."""
         try:
@@ -224,7 +237,7 @@ class Connection:
     async def more(self) -> bool:
         """Read on; False at the end."""
         try:
-            data = await self.loop.sock_recv(self.socket, 65536)
+            data = await self.receive()
         except ConnectionError:
             raise CutError(self.begun) from None
         self.data += data
@@ -251,7 +264,7 @@ class Connection:
         """Send a request and return the answer's status, headers and text."""
         self.begun = self.reusable = False
         try:
-            await self.loop.sock_sendall(self.socket, request)
+            await self.send(request)
         except ConnectionError:
             raise CutError(False) from None
         protocol, status, *_ = (await self.line()).split(" ", 2)
@@ -277,6 +290,64 @@ class Connection:
                 pass
             body = self.data
         return int(status), headers, body.decode(errors="replace")
+
+
+class TlsConnection(Connection):
+    """The same over TLS."""
+
+    def __init__(self, name: str) -> None:
+        """Prepare, for the front's name."""
+        super().__init__()
+        self.coming, self.going = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = CONTEXT.wrap_bio(self.coming, self.going, server_hostname=name)
+
+    async def open(self, port: int) -> None:
+        """Connect and shake hands."""
+        await super().open(port)
+        while True:
+            try:
+                self.tls.do_handshake()
+                return await super().send(self.going.read())
+            except ssl.SSLWantReadError:
+                await super().send(self.going.read())
+                if not (data := await super().receive()):
+                    raise ConnectionResetError("closed in the handshake") from None
+                self.coming.write(data)
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it."""
+        self.tls.write(data)
+        await super().send(self.going.read())
+
+    async def receive(self) -> bytes:
+        """Wait for something to come; nothing at the end."""
+        while True:
+            try:
+                return self.tls.read(65536)
+            except ssl.SSLWantReadError:
+                if not (data := await super().receive()):
+                    return b""
+                self.coming.write(data)
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    def closed(self) -> bool:
+        """Whether the server has closed it; what it may say in between, such as tickets, is no end."""
+        try:
+            while data := self.socket.recv(65536):
+                self.coming.write(data)
+            return True
+        except BlockingIOError:
+            pass
+        except OSError:
+            return True
+        try:
+            self.tls.read(1)
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            pass
+        return True
 
 
 class Sender:
@@ -359,14 +430,14 @@ class Sender:
         notes = {"again": "", "version": "", "release": ""}
         try:
             async with asyncio.timeout(client.timeout):
-                status, headers, text = await self.request(request, idle, used, notes)
+                status, headers, text = await self.request(client, request, idle, used, notes)
             outcome = self.judge(client, status, text, body, notes)
             notes["release"] = headers.get("x-release", "")
         except TimeoutError:
             outcome = "timeout"
         except ConnectionRefusedError:
             outcome = "refused"
-        except (CutError, ConnectionError):
+        except (CutError, ConnectionError, ssl.SSLError):
             outcome = "reset"
         except ValueError:
             outcome = "wrong"
@@ -380,7 +451,12 @@ class Sender:
         self.lines.append(json.dumps(answer) + "\n")
 
     async def request(
-        self, request: bytes, idle: list[Connection], used: list[Connection], notes: dict[str, str]
+        self,
+        client: Client,
+        request: bytes,
+        idle: list[Connection],
+        used: list[Connection],
+        notes: dict[str, str],
     ) -> tuple[int, dict[str, str], str]:
         """Ask on an open connection, on a new one where there is none or the server has closed it."""
         while idle:
@@ -399,7 +475,7 @@ class Sender:
             used.pop().socket.close()
             notes["again"] = "sent twice"
             break
-        used.append(Connection())
+        used.append(TlsConnection(client.host) if client.tls else Connection())
         await used[-1].open(self.port)
         return await used[-1].ask(request)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from visitors import AGAIN, OK, Client, Report, Visitors
@@ -16,8 +20,9 @@ from visitors import AGAIN, OK, Client, Report, Visitors
 class Server:
     """Answers as the path of a request asks for; its connections are kept open unless told otherwise."""
 
-    def __init__(self) -> None:
-        """Listen."""
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        """Listen, with a ``context`` for TLS."""
+        self.context = context
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.connections = 0
@@ -34,6 +39,11 @@ class Server:
 
     def serve(self, connection: socket.socket) -> None:
         """Answer a connection's requests until one of them ends it."""
+        if self.context:
+            try:
+                connection = self.context.wrap_socket(connection, server_side=True)
+            except OSError:  # The end of a test.
+                return
         with connection, contextlib.suppress(OSError):
             for number in range(1000):
                 data = b""
@@ -132,12 +142,31 @@ class Server:
         return self.close_late(connection, text, number)
 
 
+def running(context: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Yield a server."""
+    found = Server(context)
+    yield found
+    found.ended.set()
+    found.listener.close()
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.ended.set()
-    running.listener.close()
+    yield from running()
+
+
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a server, one over TLS too."""
+    context = None
+    if request.param == "tls":
+        file = tmp_path_factory.mktemp("certificate") / "both.pem"
+        make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=localhost"
+        command = [*make.split(), "-keyout", str(file), "-out", str(file.with_suffix(".crt"))]
+        subprocess.run(command, check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file.with_suffix(".crt"), file)
+    yield from running(context)
 
 
 def closed(path: str, **options: object) -> Client:
@@ -145,14 +174,17 @@ def closed(path: str, **options: object) -> Client:
     return Client(path=f"/{path}", **options)
 
 
-def reports(port: int, *clients: Client, requests: int = 1000, seconds: float = 0.15) -> dict[str, Report]:
+def reports(
+    server: Server | SimpleNamespace, *clients: Client, requests: int = 1000, seconds: float = 0.3
+) -> dict[str, Report]:
     """Let clients do all they may, and return their reports."""
-    with Visitors(port, *clients, requests=requests, seconds=seconds) as visitors:
+    clients = tuple(dataclasses.replace(client, tls=server.context is not None) for client in clients)
+    with Visitors(server.port, *clients, requests=requests, seconds=seconds) as visitors:
         visitors.wait(10)
     return visitors.report().by_client()
 
 
-def test_what_is_lost_and_how(server: Server) -> None:
+def test_what_is_lost_and_how(either: Server) -> None:
     wanted = {
         "fine": OK,
         "chunked": OK,
@@ -173,7 +205,7 @@ def test_what_is_lost_and_how(server: Server) -> None:
         for path in wanted
         for keep in kept
     ]
-    found = reports(server.port, *clients)
+    found = reports(either, *clients)
     assert {name: set(report.outcomes) for name, report in found.items()} == {
         client.name: {wanted[client.path.strip("/")]} for client in clients
     }
@@ -183,16 +215,16 @@ def test_what_is_lost_and_how(server: Server) -> None:
 
 def test_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    [report] = reports(port, closed("fine"), seconds=0.05).values()
+        nobody = SimpleNamespace(port=taken.getsockname()[1], context=None)
+    [report] = reports(nobody, closed("fine"), seconds=0.05).values()
     assert set(report.outcomes) == {"refused"}
     assert "refused" in report.losses()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_idle_connections_that_the_server_closes(server: Server, method: str) -> None:
+def test_idle_connections_that_the_server_closes(either: Server, method: str) -> None:
     paths = ["fine", "announced", "close-idle", "close-late", "work-and-close"]
-    found = reports(server.port, *(closed(path, method=method, keep_alive=True, pause=0.03) for path in paths))
+    found = reports(either, *(closed(path, method=method, keep_alive=True, pause=0.03) for path in paths))
     idle, twice = ((again, method) for again in AGAIN)
     assert {path: set(report.again) for path, report in found.items()} == {
         "fine": set(),
@@ -206,17 +238,17 @@ def test_idle_connections_that_the_server_closes(server: Server, method: str) ->
     assert set(found["work-and-close"].outcomes) == {OK, "reset"}
 
 
-def test_post_must_come_back(server: Server) -> None:
-    found = reports(server.port, closed("fine", method="POST"), closed("other", method="POST", expect=".*"))
+def test_post_must_come_back(either: Server) -> None:
+    found = reports(either, closed("fine", method="POST"), closed("other", method="POST", expect=".*"))
     assert set(found["fine"].outcomes) == {OK}
     assert set(found["other"].outcomes) == {"wrong"}
 
 
 def test_connections_are_kept_or_not(server: Server) -> None:
     before = server.connections
-    [kept] = reports(server.port, closed("fine", keep_alive=True), requests=10).values()
+    [kept] = reports(server, closed("fine", keep_alive=True), requests=10, seconds=5).values()
     between = server.connections
-    [new] = reports(server.port, closed("fine"), requests=10).values()
+    [new] = reports(server, closed("fine"), requests=10, seconds=5).values()
     assert (kept.total, new.total) == (10, 10)
     assert (between - before, server.connections - between) == (1, 10)
 
@@ -224,7 +256,7 @@ def test_connections_are_kept_or_not(server: Server) -> None:
 def test_open_loop_waits_for_no_answer(server: Server) -> None:
     """A request that hangs holds none up, and waiting counts from when one was due."""
     clients = [Client("hang", rate=100, path="/hang", timeout=0.2), Client("fine", rate=100, path="/fine")]
-    found = reports(server.port, *clients)
+    found = reports(server, *clients)
     for report in found.values():
         due = sorted(answer.due for answer in report.answers)
         assert len(due) >= 10
