@@ -54,6 +54,7 @@ NOISE = re.compile(
     r"Saving debug log|Ask for help|See the logfile|Requesting a certificate|Renewing an existing|Account registered"
     r"|Certificate not yet due|^[- ]*$|^Some challenges have failed|unrecoverable error"
 )
+MASKED = "AttributeError: can't set attribute"
 ABOUT_NAMES = {"caa", "dns", "malformed", "rejectedIdentifier", "unauthorized", "unsupportedIdentifier"}
 AFTER = re.compile(r"retry after (\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
 # What to do about it, by the kind that RFC 8555 gives an error.
@@ -349,7 +350,15 @@ class Host:
         if run.returncode == 0:
             return {}
         found = {name: (kind, " ".join(words.split())) for name, kind, words in REPORTED.findall(run.stdout)}
-        return found or reason(run.stdout, names)
+        return found or reason(self.unmasked(run.stdout), names)
+
+    def unmasked(self, said: str) -> str:
+        """Return what certbot said, or what Debian 12's hides behind an error of its own (certbot's issue 9539)."""
+        log = self.root / LOGS / "letsencrypt.log"
+        if MASKED not in said or not log.exists():
+            return said
+        found = re.findall(r"^acme\.messages\.Error: (.*)", log.read_text(errors="replace"), re.MULTILINE)
+        return found[-1] if found else said
 
     def rests(self, group: str, names: list[str]) -> bool:
         """Whether a group failed so often of late that the directory must not be asked once more."""

@@ -465,6 +465,21 @@ def test_what_certbot_says_is_understood(words: str, kinds: dict[str, str], root
     assert {name: kind for name, (kind, _) in found.items()} == kinds
 
 
+def test_what_certbot_of_debian_12_hides_is_found_in_its_log(root: Path) -> None:
+    certbot(
+        root.parent,
+        """echo "An unexpected error occurred:
+AttributeError: can't set attribute"; exit 1""",
+    )
+    assert host(root, **ACME).run_certbot("shop", ["a.org"], False)[""][0] == "error"
+    log = root / made.LOGS / "letsencrypt.log"
+    log.parent.mkdir(parents=True)
+    lines = ["an older one", "urn:ietf:params:acme:error:rateLimited :: x"]
+    log.write_text("".join(f"acme.messages.Error: {line}\n" for line in lines))
+    found = host(root, **ACME).run_certbot("shop", ["a.org"], False)
+    assert found == {"": ("rateLimited", "urn:ietf:params:acme:error:rateLimited :: x")}
+
+
 def test_failures_are_kept_for_people_and_doctors(root: Path) -> None:
     work(root, **ACME)
     entry = json.loads((root / "var/lib/hosted.flask/tls/failed/shop.json").read_text())
