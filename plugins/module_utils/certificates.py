@@ -278,7 +278,7 @@ class Host:
                 files.discard(mark)
 
     def issue(self, force: bool = False) -> None:
-        """Order what ACME has to issue and take away what is of no name any more; nginx no longer reads it.
+        """Order what ACME has to issue, and let nginx read what has changed.
 
         :param force: order new certificates also where the old ones are good.
         """
@@ -299,7 +299,7 @@ class Host:
             if mode == "own" and found and not found.good(name):
                 end = time.strftime("%Y-%m-%d", time.gmtime(found.until))
                 self.problems.append(f"tls: the certificate of {name} ended on {end}. Renew it in tls_certificates.")
-        self.clean()
+        self.tidy()
         self.keep_plan()
         if self.unread.exists() and not self.check:
             if wrong := reload_nginx():
@@ -400,14 +400,17 @@ class Host:
             meanwhile = f"Its certificate is good until {end}"
         else:
             meanwhile = "It is served over plain HTTP too, and over HTTPS with a certificate that no browser trusts"
-        advice = ADVICE.get(kind, f"See /{LOGS}/letsencrypt.log on the host")
+        said = f"{kind}: {words.rstrip('. ')}."
+        # Some issuers call it a failed connection when a name does not resolve.
+        unknown = kind == "connection" and "resolve" in words
+        advice = ADVICE.get("dns" if unknown else kind, f"See /{LOGS}/letsencrypt.log on the host")
         self.problems.append(
-            f"tls: {who} (app {group}) got no certificate from {self.plan.directory}. It said: {kind}: {words}"
+            f"tls: {who} (app {group}) got no certificate from {self.plan.directory}. It said: {said}"
             f" {meanwhile}. {advice}; the next deploy tries again, and a timer twice a day."
         )
 
-    def clean(self) -> None:
-        """Take away what is of no name any more."""
+    def drop(self) -> None:
+        """Take away what is of no name any more; only when nginx no longer reads it, so it is not for the timer."""
         served = {path.name for path in self.served.iterdir()} if self.served.is_dir() else set()
         for name in sorted(served - set(self.plan.domains)):
             if self.note(f"{name}: nothing any more"):
@@ -420,12 +423,17 @@ class Host:
             if self.note(f"{group}: no certificate of ACME any more"):
                 for base in self.certbot.parent.glob("*"):
                     left += [base / "renewal" / f"{group}.conf", base / "live" / group, base / "archive" / group]
-        used = {os.path.basename(os.readlink(path)) for path in self.served.glob("*") if path.is_symlink()}
-        left += [path for path in self.store.glob("*") if path.name not in used]
+        for path in left if not self.check else []:
+            files.discard(path)
+
+    def tidy(self) -> None:
+        """Delete what was replaced, and keep when the first certificate ends."""
         if self.check:
             return
-        for path in left:
-            files.discard(path)
+        used = {os.path.basename(os.readlink(path)) for path in self.served.glob("*") if path.is_symlink()}
+        for path in self.store.glob("*"):
+            if path.name not in used:
+                files.discard(path)
         ends = [found.until for name in self.plan.domains if (found := self.current(name))]
         # Read by hosted.flask.preflight: after that moment a deploy looks after the host again.
         end, text = self.state / "until", f"{min(ends, default=0):.0f}\n"

@@ -110,6 +110,7 @@ def main() -> None:
             host.keep_program()
             host.prepare(asked["certificates"])
         else:
+            host.drop()
             host.issue(asked["renew"])
     after = before + "".join(f"to do: {change}\n" for change in host.changes) if module.check_mode else host.table()
     module.exit_json(
