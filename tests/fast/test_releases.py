@@ -875,6 +875,7 @@ def told_status(site: Site) -> None:
         "commit": "",
         "health": "ok",
         "front": "ok",
+        "maintenance": False,
         "history": [second, first],
     }
 
