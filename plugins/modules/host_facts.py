@@ -81,11 +81,12 @@ def ports(settings: str, sockets: str, unit: str, environment: dict[str, str]) -
 
     :param settings: what ``sshd -T`` says.
     :param sockets: what ``ss -H -tlnp`` says.
-    :param unit: what ssh.socket listens on, where systemd does it.
+    :param unit: what systemd says of ssh.socket, which Debian has and hardly anybody uses.
     """
     found = re.findall(r"^port (\d+)$|^listenaddress .*:(\d+)$", settings, re.MULTILINE)
     found += re.findall(r":(\d+)\s.*\"sshd\"()", sockets)
-    found += re.findall(r"(?:^|:)(\d+) \(Stream\)()", unit, re.MULTILINE)
+    if "ActiveState=active" in unit.splitlines():
+        found += re.findall(r"^Listen=(?:.*:)?(\d+) \(Stream\)()", unit, re.MULTILINE)
     found += [(environment.get("SSH_CONNECTION", "").rpartition(" ")[2], "")]
     return sorted({int(port or other) for port, other in found if port or other})
 
@@ -117,7 +118,7 @@ def main() -> None:
 
     environment = connection()
     settings = ask("sshd", "-T") if Path("/usr/sbin/sshd").exists() else ""
-    unit = ask("systemctl", "show", "--property=Listen", "--value", "ssh.socket", "--state=active")
+    unit = ask("systemctl", "show", "--property=ActiveState,Listen", "ssh.socket")
     journal = ""
     if environment:
         address, port, _, _ = environment["SSH_CONNECTION"].split()

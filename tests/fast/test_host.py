@@ -29,13 +29,14 @@ USED = {"SSH_CONNECTION": "192.0.2.9 50022 192.0.2.1 2400", "USER": "nobody-has-
     [
         (SSHD, "", "", {}, [22, 2022, 2223]),
         ("", SS, "", {}, [2300, 2301]),
-        ("", "", "[::]:2500 (Stream)\n127.0.0.1:2501 (Stream)\n", {}, [2500, 2501]),
-        ("", "", "2500 (Stream)\n", {}, [2500]),
+        ("", "", "Listen=[::]:2500 (Stream)\nListen=127.0.0.1:2501 (Stream)\nActiveState=active\n", {}, [2500, 2501]),
+        ("", "", "Listen=2500 (Stream)\nActiveState=active\n", {}, [2500]),
+        ("", "", "Listen=0.0.0.0:22 (Stream)\nActiveState=inactive\n", {}, []),
         ("", "", "", USED, [2400]),
         (SSHD, SS, "", USED, [22, 2022, 2223, 2300, 2301, 2400]),
         ("", "", "", {}, []),
     ],
-    ids=["settings", "sockets", "unit", "unit_port", "connection", "all", "none"],
+    ids=["settings", "sockets", "unit", "unit_port", "unit_unused", "connection", "all", "none"],
 )
 def test_ports_of_ssh(settings: str, sockets: str, unit: str, environment: dict[str, str], found: list[int]) -> None:
     assert host_facts.ports(settings, sockets, unit, environment) == found

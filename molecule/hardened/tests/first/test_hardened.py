@@ -23,15 +23,15 @@ def test_systemd_has_no_failed_unit(host):
 def test_only_what_is_allowed_comes_in(outside):
     """All of them listen; the last number of a range and the one after it, too."""
     with outside.listening(7001, 7002, 7003, 7012, 7013):
-        reached = {port: outside.opens(port) for port in (22, 80, 7001, 7003, 7012, 7013)}
-        assert reached == {22: True, 80: True, 7001: True, 7003: False, 7012: True, 7013: False}
+        reached = {port: outside.opens(port) for port in (22, 2022, 80, 7001, 7003, 7012, 7013)}
+        assert reached == {22: True, 2022: True, 80: True, 7001: True, 7003: False, 7012: True, 7013: False}
 
 
 def test_host_reaches_itself_and_others(host, outside):
     call = "python3 -c 'import socket; socket.create_connection((\"%s\", %s), 5)'"
     with outside.listening(7003):
         assert host.run(call % ("127.0.0.1", 7003)).rc == 0
-    assert host.run(call % ("deb.debian.org", 80)).rc == 0
+    assert host.run("apt-get -qq --error-on=any update").rc == 0
 
 
 def test_ping_is_answered(outside):
@@ -46,7 +46,7 @@ def test_ping_is_answered(outside):
 def test_ports_of_ssh_and_own_rules_are_in_the_table(outside):
     rules = outside.rules()
     assert "policy drop;" in rules
-    assert "tcp dport 22 accept" in rules
+    assert "tcp dport { 22, 2022 } accept" in rules
     assert "udp dport 7020 accept" in rules
     assert "tcp dport { 80, 443, 7001, 7010-7012 } accept" in rules
 
