@@ -134,9 +134,10 @@ CASES = {
         "bin/deploy -e app=blog",
     ),
     "a front that serves something else": Case(
-        "sed -i.before s/hosted_flask_blog\\;/hosted_flask_shop\\;/ /etc/nginx/hosted.flask/_.site.conf"
+        "cd /etc/nginx/hosted.flask && grep -l 'uwsgi_pass hosted_flask_blog;' * > /var/tmp/files"
+        " && xargs sed -i.before 's/uwsgi_pass hosted_flask_blog;/uwsgi_pass hosted_flask_shop;/' < /var/tmp/files"
         " && systemctl reload nginx",
-        "mv /etc/nginx/hosted.flask/_.site.conf.before /etc/nginx/hosted.flask/_.site.conf && systemctl reload nginx",
+        "cd /etc/nginx/hosted.flask && for file in *.before; do mv $file ${file%.before}; done; systemctl reload nginx",
         {(ERROR, "blog", "release")},
         "the front at 127.0.0.1:80 answers 404, release ",
         "playbooks/provision.yml",

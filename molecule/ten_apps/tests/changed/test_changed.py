@@ -94,7 +94,7 @@ def test_no_other_process_is_a_new_one(story):
 
 def test_files_that_went_are_their_own(story):
     gone = story.before.files.keys() - story.after.files.keys()
-    own = re.compile(r"/home/pair/(apps/goes(/.*)?|etc/services.d/goes.ini)|/etc/.*(goes|dropped)\.example.*")
+    own = re.compile(r"/home/pair/(apps/goes(/.*)?|etc/services.d/goes.ini)|/etc/.*/(goes|dropped)\..*")
     assert [path for path in gone if not own.fullmatch(path)] == []
     for domain in GONE:
         assert f"/etc/nginx/hosted.flask/{domain}.site.conf" in gone
