@@ -1,0 +1,344 @@
+"""Two servers as the open internet sees them."""
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from asking import CHECKOUT, ask, playbook, recap, until
+from attacks import ATTACKS, Attack, judge, send
+
+LOG = "/var/log/nginx/good.access.log"
+SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+
+
+def me(host) -> str:
+    return host.ansible.get_variables()["inventory_hostname"]
+
+
+def port(host, inside: int) -> int:
+    pairs = [pair.split(":") for pair in host.ansible.get_variables()["test_publish"]]
+    return {int(there): int(here) for here, there in pairs}[inside]
+
+
+def good(host, path="/", **more):
+    return ask(host, path, name="good.example", **more)
+
+
+def context() -> ssl.SSLContext:
+    made = ssl.create_default_context()
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
+
+
+def secure(host, path="/"):
+    """Ask over TLS: status, headers and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port(host, 443), timeout=30)
+    raw = socket.create_connection(("127.0.0.1", port(host, 443)), 30)
+    connection.sock = context().wrap_socket(raw, server_hostname="secure.example")
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Host": "secure.example"})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+
+def lines(host, app="good"):
+    """Return what is in an app's log."""
+    return [json.loads(line) for line in host.check_output(f"cat /var/log/nginx/{app}.access.log").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def peer(host) -> str:
+    """Return the address that the host sees this machine at; no local one, which would have no limits."""
+    seen = json.loads(good(host).text)["REMOTE_ADDR"]
+    assert not seen.startswith("127.")
+    return seen
+
+
+@pytest.fixture(scope="module")
+def link(host):
+    """Have a link to a file of the host in the static folder, as an account could."""
+    static = "/home/good/apps/good/slots/current/static"
+    host.check_output(f"ln -s /etc/passwd {static}/link")
+    yield
+    host.check_output(f"rm {static}/link")
+
+
+# --- attacks
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_nothing_gets_through(host, peer, link, name):
+    status, received = send(("127.0.0.1", port(host, 80)), ATTACKS[name])
+    judge(name, status, received, peer)
+
+
+@pytest.mark.parametrize("name", ["traversal", "length_and_chunked", "host_twice", "many_headers", "forwarded_proto"])
+def test_nothing_gets_through_over_tls(host, peer, name):
+    attack = Attack(ATTACKS[name].raw.replace(b"good.example", b"secure.example"), ATTACKS[name].statuses)
+    status, received = send(("127.0.0.1", port(host, 443)), attack, "secure.example")
+    judge(name, status, received.replace(b"secure.example", b"good.example"), peer)
+
+
+@pytest.mark.parametrize("part", ["headers", "body", "handshake"])
+def test_who_is_slow_is_let_go_and_holds_nobody_up(host, part):
+    """More of them than the app has threads; others are served, then and afterwards."""
+    raw = b"GET / HTTP/1.1\r\nHost: good.example\r\nX-A: "
+    if part == "body":
+        raw = b"POST / HTTP/1.1\r\nHost: good.example\r\nContent-Length: 100\r\n\r\nx"
+    with contextlib.ExitStack() as stack:
+        slow = []
+        for _ in range(200):
+            address = ("127.0.0.1", port(host, 443 if part == "handshake" else 80))
+            slow.append(stack.enter_context(socket.create_connection(address, 10)))
+            slow[-1].sendall(b"\x16" if part == "handshake" else raw)
+        assert good(host).status == 200
+        assert secure(host)[0] == 200
+        for connection in slow:
+            connection.settimeout(90)
+            with contextlib.suppress(ConnectionResetError):
+                received = connection.recv(1000)
+                assert received == b"" or b" 408 " in received.split(b"\r\n")[0]
+    assert good(host).status == 200
+
+
+# --- TLS
+
+
+def test_plain_http_leads_to_https_where_there_is_tls(host):
+    answer = ask(host, "/a?b", name="secure.example", method="POST", body="x")
+    assert (answer.status, answer.headers["Location"]) == (308, "https://secure.example/a?b")
+    assert good(host).status == 200
+    status, headers, body = secure(host, "/a?b")
+    assert (status, json.loads(body)["HTTP_X_FORWARDED_PROTO"]) == (200, "https")
+    for path in ("/", "/static/a.css", "/static/.env", "/?status=500+No"):
+        assert secure(host, path)[1]["Strict-Transport-Security"] == "max-age=63072000"
+        assert good(host, path).headers["Strict-Transport-Security"] is None
+
+
+def test_http2_is_spoken(host):
+    client = context()
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection(("127.0.0.1", port(host, 443)), 10) as raw:
+        with client.wrap_socket(raw, server_hostname="secure.example") as secured:
+            assert secured.selected_alpn_protocol() == "h2"
+
+
+@pytest.mark.parametrize("name", ["good.example", "evil.example", None])
+def test_a_name_without_a_certificate_gets_none(host, name):
+    with socket.create_connection(("127.0.0.1", port(host, 443)), 10) as raw:
+        with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+            context().wrap_socket(raw, server_hostname=name)
+
+
+# Of testssl.sh, with the severities that it gives them.
+ACCEPTED = {
+    # The test's own authority has neither a list of what it revoked nor a name that the world's DNS knows.
+    "cert_ocspRevoked",
+    "cert_crlDistributionPoints",
+    "cert_revocation",
+    "DNS_CAArecord",
+}
+
+
+def test_testssl_finds_nothing(host):
+    """Asked from the Debian 13 host; its testssl.sh gives grades."""
+    report, address = f"/root/{me(host)}.json", host.check_output("hostname -I").split()[0]
+    options = "--quiet --color 0 --warnings off --openssl-timeout 10 --socket-timeout 10"
+    command = f"rm -f {report}; testssl {options} --add-ca /root/{me(host)}.pem --jsonfile {report} --ip {address}"
+    asker = [CHECKOUT / "tests/hosts", "podman", "exec", "hosted-test-front-13", "sh", "-c"]
+    said = subprocess.run([*asker, f"{command} https://secure.example:443"], capture_output=True, text=True).stdout
+    found = json.loads(subprocess.check_output([*asker, f"cat {report}"]))
+    values = {item["id"]: item["finding"] for item in found}
+    bad = [item for item in found if item["severity"] in ("MEDIUM", "HIGH", "CRITICAL", "WARN", "FATAL")]
+    assert [item for item in bad if item["id"] not in ACCEPTED] == [], said
+    assert values["overall_grade"] in ("A", "A+"), said
+    for version in ("SSLv2", "SSLv3", "TLS1", "TLS1_1"):
+        assert "not offered" in values[version]
+    assert "offered" in values["TLS1_2"]
+    assert "offered" in values["TLS1_3"]
+
+
+# --- what the front does for an app
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+def test_text_is_compressed(host, coding):
+    for path in ("/static/a.css", "/?size=5000"):
+        assert good(host, path, Accept_Encoding=coding).headers["Content-Encoding"] == coding
+    for path in ("/?size=5000&type=image/png", "/limited/?size=5000"):
+        assert good(host, path, Accept_Encoding=coding).headers["Content-Encoding"] is None
+
+
+def test_an_upload_is_seen_before_it_is_whole(host):
+    first = "/home/limited/apps/limited/data/first"
+    host.check_output(f"rm -f {first}")
+    with socket.create_connection(("127.0.0.1", port(host, 80)), 30) as client:
+        client.sendall(b"POST /limited/?first=1 HTTP/1.1\r\nHost: good.example\r\nContent-Length: 6\r\n\r\nabc")
+        until(lambda: host.check_output(f"cat {first}") == "abc")
+        client.sendall(b"def")
+        assert b" 200 " in client.recv(1000)
+
+
+def test_limits_of_an_app(host):
+    assert good(host, method="POST", body="x" * 20000).status == 200
+    until(lambda: good(host, "/limited/").status == 200)
+    assert good(host, "/limited/", method="POST", body="x" * 20000).status == 413
+    assert 429 in [good(host, "/limited/").status for _ in range(60)]
+    assert {good(host).status for _ in range(60)} == {200}
+    until(lambda: good(host, "/limited/").status == 200)
+    assert good(host, "/limited/?wait=4").status == 504
+
+
+def test_passwords_are_tried_a_few_times(host):
+    statuses = [good(host, "/login", method="POST", body="x").status for _ in range(30)]
+    assert statuses[0] == 200
+    assert statuses[-1] == 429
+    assert good(host, "/login").status == 200
+
+
+def test_who_opens_many_connections_is_limited(host):
+    request = b"GET /limited/?wait=1.5 HTTP/1.1\r\nHost: good.example\r\nConnection: close\r\n\r\n"
+    until(lambda: good(host, "/limited/").status == 200)
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(8):
+            clients.append(stack.enter_context(socket.create_connection(("127.0.0.1", port(host, 80)), 30)))
+            clients[-1].sendall(request)
+        statuses = [client.recv(1000)[9:12] for client in clients]
+    assert b"429" in statuses
+    assert b"200" in statuses
+
+
+# --- logs
+
+
+def test_logs_are_json_and_rotated_and_nobody_elses(host):
+    good(host, "/before?token=SECRET")
+    until(lambda: any(line["path"] == "/before" for line in lines(host)))
+    assert "SECRET" not in host.check_output(f"cat {LOG} /var/log/nginx/access.log")
+    for path in (LOG, "/var/log/nginx/access.log", "/var/log/nginx/limited.access.log"):
+        assert host.check_output(f"stat -c '%a %U %G' {path}") == "640 www-data adm"
+    assert host.run(f"setpriv --reuid=limited --regid=limited --init-groups cat {LOG}").rc != 0
+    host.check_output("logrotate --force /etc/logrotate.d/nginx")
+    good(host, "/after")
+    until(lambda: any(line["path"] == "/after" for line in lines(host)))
+    assert "/before" not in host.check_output(f"cat {LOG}")
+    assert "/before" in host.check_output(f"cat {LOG}.1")
+    assert host.check_output(f"stat -c '%a %U %G' {LOG}") == "640 www-data adm"
+
+
+# --- maintenance
+
+
+def release(host) -> str:
+    return host.check_output("readlink /home/limited/apps/limited/slots/live")
+
+
+def described(tmp_path, **more: dict) -> str:
+    """Return a file of variables in which these apps have these keys besides."""
+    apps = yaml.safe_load((SCENARIO / "inventory/group_vars/all/apps.yml").read_text())["flask_apps"]
+    file = tmp_path / "apps.json"
+    file.write_text(json.dumps({"flask_apps": [app | more.get(app["name"], {}) for app in apps]}))
+    return f"@{file}"
+
+
+def maintain(host, state, *more):
+    run = playbook("playbooks/maintenance.yml", "-l", me(host), "-e", "app=limited", "-e", f"state={state}", *more)
+    return run, recap(run).get(me(host), {})
+
+
+def test_maintenance_keeps_strangers_out_and_deploys_go_on(host, tmp_path):
+    workers = host.check_output("pgrep -f 'nginx: worker'")
+    assert maintain(host, "on", "--check")[1]["changed"] == 1
+    until(lambda: good(host, "/limited/").status == 200)
+    run, counts = maintain(host, "on")
+    assert (run.returncode, counts["changed"]) == (0, 1), run.stdout
+    answer = good(host, "/limited/")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "120")
+    assert "The page of the app" in answer.text
+    assert good(host).status == 200
+    assert maintain(host, "on")[1]["changed"] == 0
+    assert workers == host.check_output("pgrep -f 'nginx: worker'"), "nginx was not even reloaded"
+    status = playbook("playbooks/status.yml", "-l", me(host), "-e", f"json={tmp_path}/status")
+    assert "ok, in maintenance" in status.stdout
+    rows = {row["app"]: row["maintenance"] for row in json.loads((tmp_path / "status").read_text())}
+    assert rows == {"good": False, "limited": True}
+    before = release(host)
+    words = described(tmp_path, limited={"environment": {"NEW": "1"}})
+    deployed = playbook("deploy.yml", "-l", me(host), "-e", "app=limited", "-e", words)
+    assert deployed.returncode == 0, deployed.stdout
+    assert release(host) != before
+    assert good(host, "/limited/").status == 503
+    assert maintain(host, "off")[1]["changed"] == 1
+    until(lambda: good(host, "/limited/").status == 200)
+    assert maintain(host, "off")[1]["changed"] == 0
+
+
+@pytest.mark.parametrize("state", ["", "true", "maybe"])
+def test_an_unknown_state_is_refused(host, state):
+    run, counts = maintain(host, state)
+    assert run.returncode
+    assert counts["changed"] == 0
+    assert "Allowed: on or off" in run.stdout
+
+
+# --- what goes wrong
+
+
+def test_an_app_that_is_away_has_a_page(host):
+    host.check_output("systemctl stop supervisord@good")
+    try:
+        answer = good(host, "/x.css", method="POST", body="x")
+        assert (answer.status, answer.headers["Retry-After"]) == (502, "10")
+        assert answer.headers["Content-Type"] == "text/html"
+        assert "<h1>Away for a moment</h1>" in answer.text
+        assert json.loads(good(host, Accept="application/json").text)["status"] == 502
+    finally:
+        host.check_output("systemctl start supervisord@good")
+    until(lambda: good(host).status == 200)
+
+
+def test_bad_lines_of_one_app_take_nobody_down(host, tmp_path):
+    """They are named, and the other app has its change."""
+    words = described(
+        tmp_path, limited={"nginx_extra": "no_such_directive;"}, good={"nginx_extra": "add_header X-New 1;"}
+    )
+    run = playbook("playbooks/provision.yml", "-l", me(host), "-e", words)
+    assert run.returncode
+    assert "flask_apps (limited).nginx_extra is refused by nginx: the earlier lines stay" in run.stdout
+    assert "no_such_directive" in run.stdout
+    until(lambda: good(host).headers["X-New"] == "1")
+    until(lambda: good(host, "/limited/").status == 200)
+    words = described(tmp_path, limited={"nginx_extra": "} server {"})
+    open_block = playbook("playbooks/provision.yml", "-l", me(host), "-e", words)
+    assert open_block.returncode
+    assert "limited).nginx_extra" in open_block.stdout
+    assert recap(open_block).get(me(host), {"changed": 0})["changed"] == 0
+    back = playbook("playbooks/provision.yml", "-l", me(host))
+    assert back.returncode == 0, back.stdout
+    until(lambda: good(host).headers["X-New"] is None)
+
+
+def test_a_broken_file_of_others_is_named(host, tmp_path):
+    host.check_output("echo nonsense > /etc/nginx/conf.d/by-hand.conf")
+    try:
+        words = described(tmp_path, good={"nginx_extra": "add_header X-New 1;"})
+        run = playbook("playbooks/provision.yml", "-l", me(host), "-e", words)
+        assert run.returncode
+        assert "with and without our changes" in run.stdout
+        assert "/etc/nginx/conf.d/by-hand.conf" in run.stdout
+        assert good(host).status == 200
+    finally:
+        host.check_output("rm /etc/nginx/conf.d/by-hand.conf")
+
+
+def test_check_mode_of_what_is_there_changes_nothing(host):
+    run = playbook("playbooks/provision.yml", "-l", me(host), "--check", "--diff")
+    assert (run.returncode, recap(run)[me(host)]["changed"]) == (0, 0), run.stdout
