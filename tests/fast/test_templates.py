@@ -241,8 +241,7 @@ def test_a_place_on_the_preload_list_is_asked_for_only_when_said() -> None:
 
 def holes(conf: Path) -> dict[str, str]:
     """Return what gixy finds in a configuration and in all that it includes: plugins and their reasons."""
-    # It wants open_file_cache beside try_files, for speed. That would mix two releases' files after a switch.
-    command = [tool("gixy"), "--format=json", "--skips=try_files_is_evil_too", str(conf)]
+    command = [tool("gixy"), "--format=json", str(conf)]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.stderr == ""
     return {found["plugin"]: found["reason"] or found["summary"] for found in json.loads(run.stdout)}
@@ -292,10 +291,11 @@ def test_plain_http_is_on_port_80_unless_said_otherwise() -> None:
 
 
 @pytest.mark.parametrize("connections", [64, 100_000])
-def test_each_connection_of_nginx_has_a_descriptor_for_the_visitor_and_one_for_the_app(connections: int) -> None:
+def test_each_connection_of_nginx_has_two_descriptors_and_each_open_file_has_one(connections: int) -> None:
     text = render("nginx", "nginx.conf.j2", nginx_worker_connections=connections)
     assert f"worker_connections {connections};" in text
-    assert f"worker_rlimit_nofile {connections * 2};" in text
+    assert f"worker_rlimit_nofile {connections * 2 + 2000};" in text
+    assert "open_file_cache max=2000 " in text
 
 
 # --- the host; molecule/hardened has the rest, on a host
