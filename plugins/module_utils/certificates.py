@@ -54,7 +54,8 @@ NOISE = re.compile(
     r"Saving debug log|Ask for help|See the logfile|Requesting a certificate|Renewing an existing|Account registered"
     r"|Certificate not yet due|^[- ]*$|^Some challenges have failed|unrecoverable error"
 )
-MASKED = "AttributeError: can't set attribute"
+ACME_ERROR = "urn:ietf:params:acme:error:"
+AWAY = re.compile(r"ConnectionError|ConnectTimeout|ReadTimeout|SSLError|Max retries|HTTPSConnectionPool")
 ABOUT_NAMES = {"caa", "dns", "malformed", "rejectedIdentifier", "unauthorized", "unsupportedIdentifier"}
 AFTER = re.compile(r"retry after (\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
 # What to do about it, by the kind that RFC 8555 gives an error.
@@ -203,7 +204,11 @@ class Host:
         return not self.check
 
     def keep_plan(self) -> None:
-        """Keep the plan for the timer."""
+        """Keep the plan for the timer, as long as there is one."""
+        if not self.plan.domains:
+            if self.file.exists() and self.note("the plan"):
+                files.discard(self.file)
+            return
         text = json.dumps(dataclasses.asdict(self.plan), indent=1, sort_keys=True) + "\n"
         if (not self.file.exists() or self.file.read_text() != text) and self.note("the plan"):
             files.write(self.file, text, 0o644)
@@ -353,40 +358,46 @@ class Host:
         return found or reason(self.unmasked(run.stdout), names)
 
     def unmasked(self, said: str) -> str:
-        """Return what certbot said, or what Debian 12's hides behind an error of its own (certbot's issue 9539)."""
+        """Return what certbot said of an error, as ACME said it.
+
+        Newer ones leave the kind out, and Debian 12's hides it all behind an error of its own (certbot's issue 9539);
+        the log of each run has it.
+        """
         log = self.root / LOGS / "letsencrypt.log"
-        if MASKED not in said or not log.exists():
+        if ACME_ERROR in said or AWAY.search(said) or not log.exists():
             return said
         found = re.findall(r"^acme\.messages\.Error: (.*)", log.read_text(errors="replace"), re.MULTILINE)
         return found[-1] if found else said
 
     def rests(self, group: str, names: list[str]) -> bool:
         """Whether a group failed so often of late that the directory must not be asked once more."""
-        last = self.failures(group)
-        if last.get("names") != names or time.time() >= last["until"]:
+        last = self.failures(group, names)
+        if not last or time.time() >= last["until"]:
             return False
         for name, (kind, words) in last["words"].items():
             until = time.strftime("%H:%M UTC", time.gmtime(last["until"]))
-            self.tell(group, name, names, kind, f"{words} It is not asked again before {until}.")
+            self.tell(group, name, names, kind, f"{words.rstrip('. ')}. It is not asked again before {until}.")
         return True
 
-    def failures(self, group: str) -> dict[str, Any]:
-        """Return what is known of a group's last failures."""
+    def failures(self, group: str, names: list[str]) -> dict[str, Any]:
+        """Return what is known of a group's last failures, if they were of these names and this directory."""
         with contextlib.suppress(OSError, ValueError):
-            return json.loads((self.state / "failed" / f"{group}.json").read_text())
+            found = json.loads((self.state / "failed" / f"{group}.json").read_text())
+            if (found.get("directory"), found.get("names")) == (self.plan.directory, names):
+                return found
         return {}
 
     def fail(self, group: str, names: list[str], failed: dict[str, tuple[str, str]]) -> None:
         """Remember a failure and tell of it."""
-        last, now = self.failures(group), time.time()
-        times = [at for at in last.get("times", []) if at > now - PAUSE and last.get("names") == names] + [now]
+        now = time.time()
+        times = [at for at in self.failures(group, names).get("times", []) if at > now - PAUSE] + [now]
         # Nobody counts how often a server that is away was asked.
         kinds = {kind for kind, _ in failed.values()}
         until = times[0] + PAUSE if len(times) >= TRIES and kinds != {"away"} else now
         for kind, words in failed.values():
             if kind == "rateLimited":
                 until = max(until, moment(words) or now + PAUSE)
-        entry = {"names": names, "times": times, "until": until, "words": failed}
+        entry = {"directory": self.plan.directory, "names": names, "times": times, "until": until, "words": failed}
         files.write(self.state / "failed" / f"{group}.json", json.dumps(entry, indent=1) + "\n", 0o644)
         for name, (kind, words) in failed.items():
             self.tell(group, name, names, kind, words)
@@ -452,12 +463,11 @@ def reason(said: str, names: list[str]) -> dict[str, tuple[str, str]]:
     """Return the kind of an error and what was said of it, by the names that it is about, or by ``""``."""
     lines = [line for line in said.splitlines() if not NOISE.search(line)]
     words = " ".join(" ".join(lines).split()).removeprefix("An unexpected error occurred: ")
-    kind = re.search(r"urn:ietf:params:acme:error:(\w+)", words)
+    kind = re.search(ACME_ERROR + r"(\w+)", words)
     if kind:
         about = [name for name in names if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", words)]
         return dict.fromkeys(about if kind[1] in ABOUT_NAMES else [""], (kind[1], words)) or {"": (kind[1], words)}
-    away = re.search(r"Connection|Timeout|SSLError|Max retries|HTTPSConnectionPool", words)
-    return {"": ("away" if away else "error", words)}
+    return {"": ("away" if AWAY.search(words) else "error", words)}
 
 
 def moment(words: str) -> float | None:

@@ -104,6 +104,8 @@ def main() -> None:
     asked = module.params
     plan = Plan(**{key: asked[key] for key in ("domains", "groups", "directory", "email", "ca")})
     host = Host(plan, module.check_mode)
+    if not plan.domains and not host.file.exists():
+        module.exit_json(changed=False, failures=[], timer=False)
     before = host.table()
     with host.lock():
         if asked["verb"] == "prepare":

@@ -323,6 +323,8 @@ def test_acme_is_asked_four_times_an_hour_at_most(root: Path) -> None:
         assert "not asked again" not in work(root, **{"a.org": "acme"}).problems[0]
     assert "It is not asked again before" in work(root, **{"a.org": "acme"}).problems[0]
     assert len(asked(root)) == made.TRIES
+    Host(Plan({"a.org": "acme"}, {"shop": ["a.org"]}, "https://other.test/dir"), root=root).issue()
+    assert len(asked(root)) == made.TRIES + 1, "another directory has limits of its own"
     issues(root)
     assert work(root, **ACME).problems == [], "other names are another order"
 
@@ -364,6 +366,7 @@ def test_what_is_of_no_name_any_more_goes(root: Path) -> None:
     assert work(root).changes
     assert not list(root.rglob("privkey.pem"))
     assert not (root / "var/lib/hosted.flask/tls/until").exists()
+    assert not (root / "etc/hosted.flask/certificates.json").exists()
 
 
 def test_neither_prepare_nor_the_timer_takes_a_name_away(root: Path) -> None:
@@ -467,19 +470,16 @@ def test_what_certbot_says_is_understood(words: str, kinds: dict[str, str], root
     assert {name: kind for name, (kind, _) in found.items()} == kinds
 
 
-def test_what_certbot_of_debian_12_hides_is_found_in_its_log(root: Path) -> None:
-    certbot(
-        root.parent,
-        """echo "An unexpected error occurred:
-AttributeError: can't set attribute"; exit 1""",
-    )
+@pytest.mark.parametrize("said", ["AttributeError: can't set attribute", "too many"], ids=["debian_12", "debian_13"])
+def test_what_certbot_hides_is_found_in_its_log(said: str, root: Path) -> None:
+    certbot(root.parent, f"""echo "An unexpected error occurred:\n{said}"; exit 1""")
     assert host(root, **ACME).run_certbot("shop", ["a.org"], False)[""][0] == "error"
     log = root / made.LOGS / "letsencrypt.log"
     log.parent.mkdir(parents=True)
-    lines = ["an older one", "urn:ietf:params:acme:error:rateLimited :: x"]
+    lines = ["an older one", "urn:ietf:params:acme:error:rateLimited :: too many"]
     log.write_text("".join(f"acme.messages.Error: {line}\n" for line in lines))
     found = host(root, **ACME).run_certbot("shop", ["a.org"], False)
-    assert found == {"": ("rateLimited", "urn:ietf:params:acme:error:rateLimited :: x")}
+    assert found == {"": ("rateLimited", "urn:ietf:params:acme:error:rateLimited :: too many")}
 
 
 def test_failures_are_kept_for_people_and_doctors(root: Path) -> None:

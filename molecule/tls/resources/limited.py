@@ -1,5 +1,6 @@
 """An ACME directory whose every order is one too many, as Let's Encrypt says it: pebble has no limits."""
 
+import base64
 import itertools
 import json
 import ssl
@@ -22,7 +23,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status, body=None, kind="application/json", **headers):
         data = json.dumps(body).encode() if body is not None else b""
         self.send_response(status)
-        self.send_header("Replay-Nonce", f"bm9uY2U{next(numbers)}")
+        self.send_header("Replay-Nonce", base64.b64encode(b"nonce%07d" % next(numbers)).decode())
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         for name, value in headers.items():
