@@ -873,6 +873,7 @@ def told_status(site: Site) -> None:
         "since": second["time"],
         "by": "tester@here",
         "commit": "",
+        "maintenance": False,
         "health": "ok",
         "front": "ok",
         "maintenance": False,
