@@ -8,6 +8,7 @@ module: host_facts
 short_description: Look how ssh reaches the host and what it has, before it is made safer
 description:
   - Finds what must stay open and in use, so that nobody is locked out by what comes after. Changes nothing.
+options: {}
 attributes:
   check_mode: {support: full, description: Looks.}
   diff_mode: {support: none, description: Nothing changes.}

@@ -876,7 +876,6 @@ def told_status(site: Site) -> None:
         "maintenance": False,
         "health": "ok",
         "front": "ok",
-        "maintenance": False,
         "history": [second, first],
     }
 
