@@ -28,7 +28,7 @@ Answer = tuple[int, dict[str, str], bytes]
 LIMITED = {
     "limits": {"body": "10k", "timeout": 1, "requests": 2, "connections": 3},
     "logins": ["/login"],
-    "nginx_extra": "gzip off;\nbrotli off;",
+    "nginx_extra": "gzip on;\nbrotli on;\nadd_header X-Extra 1;",
     "stream_uploads": True,
     "maintenance": {"page": "static/later.html", "allow": ["127.0.0.2", "127.0.3.0/24"]},
 }
@@ -273,7 +273,7 @@ def test_a_switch_is_seen_by_static_files_too(front: Front) -> None:
 
 def test_headers_are_added_where_the_app_has_none(front: Front) -> None:
     added = {"x-content-type-options": "nosniff", "referrer-policy": "strict-origin-when-cross-origin"}
-    for path in ("/", "/static/a.css", "/?status=500+Oh"):
+    for path in ("/", "/static/a.css", "/?status=500+Oh", "/limited/"):
         headers = front.get(path)[1]
         assert {key: headers[key] for key in added} == added
         assert "strict-transport-security" not in headers
@@ -285,16 +285,16 @@ def test_headers_are_added_where_the_app_has_none(front: Front) -> None:
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])
 def test_text_is_compressed_and_nothing_else(coding: str, front: Front) -> None:
-    for path in ("/static/a.css", "/?size=5000", "/?size=5000&Content-Type=text/html"):
+    for path in ("/static/a.css", "/limited/?size=5000", "/limited/?size=5000&Content-Type=text/html"):
         plain, packed = front.get(path), front.get(path, Accept_Encoding=coding)
         assert packed[1]["content-encoding"] == coding
         assert "accept-encoding" in packed[1]["vary"].lower()
         assert len(packed[2]) < len(plain[2]) / 2
         assert "content-encoding" not in plain[1]
     assert gzip.decompress(front.get("/static/a.css", Accept_Encoding="gzip")[2]) == b"a" * 5000
-    for path in ("/?size=5000&Content-Type=image/png", "/limited/?size=5000"):
+    for path in ("/limited/?size=5000&Content-Type=image/png", "/?size=5000"):
         assert "content-encoding" not in front.get(path, Accept_Encoding=coding)[1]
-    own = front.get("/?size=5000&Content-Encoding=own", Accept_Encoding=coding)
+    own = front.get("/limited/?size=5000&Content-Encoding=own", Accept_Encoding=coding)
     assert own[1]["content-encoding"] == "own"
 
 

@@ -61,7 +61,7 @@ def peer(host) -> str:
 def link(host):
     """Have a link to a file of the host in the static folder, as an account could."""
     static = "/home/good/apps/good/slots/current/static"
-    host.check_output(f"ln -s /etc/passwd {static}/link")
+    host.check_output(f"ln -sfn /etc/passwd {static}/link")
     yield
     host.check_output(f"rm {static}/link")
 
@@ -140,6 +140,8 @@ ACCEPTED = {
     "cert_crlDistributionPoints",
     "cert_revocation",
     "DNS_CAArecord",
+    # Of testssl.sh's own openssl.
+    "engine_problem",
 }
 
 
@@ -166,9 +168,9 @@ def test_testssl_finds_nothing(host):
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])
 def test_text_is_compressed(host, coding):
-    for path in ("/static/a.css", "/?size=5000"):
+    for path in ("/static/a.css", "/limited/?size=5000"):
         assert good(host, path, Accept_Encoding=coding).headers["Content-Encoding"] == coding
-    for path in ("/?size=5000&type=image/png", "/limited/?size=5000"):
+    for path in ("/limited/?size=5000&type=image/png", "/?size=5000"):
         assert good(host, path, Accept_Encoding=coding).headers["Content-Encoding"] is None
 
 
@@ -188,8 +190,7 @@ def test_limits_of_an_app(host):
     assert good(host, "/limited/", method="POST", body="x" * 20000).status == 413
     assert 429 in [good(host, "/limited/").status for _ in range(60)]
     assert {good(host).status for _ in range(60)} == {200}
-    until(lambda: good(host, "/limited/").status == 200)
-    assert good(host, "/limited/?wait=4").status == 504
+    until(lambda: good(host, "/limited/?wait=4").status == 504)
 
 
 def test_passwords_are_tried_a_few_times(host):
