@@ -149,7 +149,7 @@ def test_testssl_finds_nothing(host):
     """Asked from the Debian 13 host; its testssl.sh gives grades."""
     report, address = f"/root/{me(host)}.json", host.check_output("hostname -I").split()[0]
     options = "--quiet --color 0 --warnings off --openssl-timeout 10 --connect-timeout 10"
-    command = f"rm -f {report}; testssl {options} --add-ca /root/{me(host)}.pem --jsonfile {report} --ip {address}"
+    command = f"rm -f {report}; testssl {options} --add-ca /root/authority.pem --jsonfile {report} --ip {address}"
     asker = [CHECKOUT / "tests/hosts", "podman", "exec", "hosted-test-front-13", "sh", "-c"]
     said = subprocess.run([*asker, f"{command} https://secure.example:443"], capture_output=True, text=True).stdout
     found = json.loads(subprocess.check_output([*asker, f"cat {report}"]))
