@@ -237,7 +237,8 @@ def absent(home: Home, purge: bool, check: bool) -> Result:
     result: Result = {"changed": False, "actions": [], "diff": [], **({"kept": str(data)} if keep_data else {})}
     if not rest and (keep_data or not home.root.exists()) and not home.ini.exists() and not written:
         return result
-    result |= {"changed": True, "actions": [f"remove {home.name}"]}
+    actions = [f"remove {home.name}"]
+    result |= {"changed": True, "actions": actions, "diff": told(home, actions)}
     if check:
         return result
     discard(home.ini)
