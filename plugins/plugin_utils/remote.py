@@ -7,7 +7,9 @@ Ansible's way for a module (AnsiballZ) parses, packs and sends 68 files of its o
 from __future__ import annotations
 
 import base64
+import functools
 import json
+import re
 import shlex
 import zlib
 from pathlib import Path
@@ -19,6 +21,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
 
 PACKAGE = "ansible_collections.hosted.flask.plugins.module_utils"
+IMPORTS = re.compile(rf"^from {re.escape(PACKAGE)}(?:\.(\w+) import | import ([\w, ]+)$)", re.MULTILINE)
 # Reads what was sent: a line with our modules and the call, and behind it the contents as they are.
 START = (
     "import base64, json, sys, zlib; line = sys.stdin.buffer.readline();"
@@ -67,8 +70,7 @@ def run(
     :returns: the answer, a dict.
     :raises AnsibleActionFail: the host has no Python, or what it ran there ended without an answer.
     """
-    modules = {f"{PACKAGE}.{file.stem}": file.read_text() for file in (ROOT / "plugins/module_utils").glob("*.py")}
-    sent = {"boot": BOOT, "modules": modules, "run": f"{PACKAGE}.{module}", "call": call}
+    sent = {"boot": BOOT, "modules": modules(module), "run": f"{PACKAGE}.{module}", "call": call}
     line = base64.b64encode(zlib.compress(json.dumps(sent).encode()))
     command = f"{shlex.quote(interpreter(action, task_vars))} -Ic {shlex.quote(START)}"
     answer = action._low_level_execute_command(command, in_data=line + b"\n" + contents)
@@ -85,6 +87,22 @@ def run(
     if not isinstance(result, dict):
         raise AnsibleActionFail(f"host: {last!r} is no answer")
     return result
+
+
+@functools.cache
+def modules(name: str) -> dict[str, str]:
+    """Return the texts of one of ``module_utils`` and of those that it imports, by their whole names."""
+    found: dict[str, str] = {}
+    needed = [name]
+    while needed:
+        name = needed.pop()
+        path = ROOT / "plugins/module_utils" / f"{name}.py"
+        if f"{PACKAGE}.{name}" in found or not path.is_file():
+            continue
+        found[f"{PACKAGE}.{name}"] = path.read_text()
+        for one, several in IMPORTS.findall(found[f"{PACKAGE}.{name}"]):
+            needed += [one] if one else several.replace(",", " ").split()
+    return found
 
 
 def interpreter(action: ActionBase, task_vars: dict[str, Any]) -> str:

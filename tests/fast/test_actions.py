@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from ansible.template import Templar
 from ansible_collections.hosted.flask.plugins.action import preflight, release
 from ansible_collections.hosted.flask.plugins.module_utils.work import unpack
 from ansible_collections.hosted.flask.plugins.plugin_utils import remote
-from support import completed
+from support import BIN, completed
 
 CONNECTION = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
 DESCRIPTION = {"folder": "", "commit": "", "supervisor_socket": "/s", "front": "127.0.0.1:80"}
@@ -283,3 +284,17 @@ def test_an_account_learns_from_the_host_which_names_are_secure() -> None:
 
 def test_a_stamp_has_a_line_for_each_app_below_the_one_for_the_whole() -> None:
     assert preflight.stamp_text("whole", {"b": ["2", "http"], "a": ["1", "https"]}) == "whole\na 1 https\nb 2 http\n"
+
+
+def test_what_a_module_imports_travels_with_it_and_nothing_else() -> None:
+    """A host runs what it is sent, alone: a module that is left out would be an import error there."""
+    package = remote.PACKAGE
+    sent = remote.modules("work")
+    assert f"{package}.releases" in sent
+    assert f"{package}.doctor" not in sent
+    for name in ("work", "doctor"):
+        sent = remote.modules(name)
+        boot = remote.BOOT.split("print(")[0] + f"importlib.import_module({f'{package}.{name}'!r})"
+        code = f"import json, sys; sent = {{'modules': json.loads(sys.stdin.read())}}\n{boot}"
+        run = subprocess.run([BIN / "python", "-Ic", code], input=json.dumps(sent), capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
