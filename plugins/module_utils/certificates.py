@@ -55,7 +55,10 @@ NOISE = re.compile(
     r"|Certificate not yet due|^[- ]*$|^Some challenges have failed|unrecoverable error"
 )
 ACME_ERROR = "urn:ietf:params:acme:error:"
-AWAY = re.compile(r"ConnectionError|ConnectTimeout|ReadTimeout|SSLError|Max retries|HTTPSConnectionPool")
+# The last one is how certbot 4 says it.
+AWAY = re.compile(
+    r"ConnectionError|ConnectTimeout|ReadTimeout|SSLError|Max retries|HTTPSConnectionPool|Requesting \S+: "
+)
 ABOUT_NAMES = {"caa", "dns", "malformed", "rejectedIdentifier", "unauthorized", "unsupportedIdentifier"}
 AFTER = re.compile(r"retry after (\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
 # What to do about it, by the kind that RFC 8555 gives an error.

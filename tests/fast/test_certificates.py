@@ -457,6 +457,7 @@ SAID = {
         {"b.org": "rejectedIdentifier"},
     ),
     "limited": ("urn:ietf:params:acme:error:rateLimited :: too many for a.org", {"": "rateLimited"}),
+    "away_4": ("An unexpected error occurred:\nValueError: Requesting acme.test/dir: Connection refused", {"": "away"}),
     "away": ("An unexpected error occurred:\nrequests.exceptions.ConnectTimeout: HTTPSConnectionPool", {"": "away"}),
     "else": ("Another instance of Certbot is already running.", {"": "error"}),
 }
