@@ -67,7 +67,7 @@ def server(host) -> str:
 def test_commands_are_marked() -> None:
     """No command hides from this test: a block of a console says where it is run, but for the tests' own."""
     unmarked = [text for kind, _, language, text in BLOCKS if language == "console" and kind is None]
-    own = ["$ bin/test fast", "$ bin/test", "$ tests/powercut"]
+    own = ["$ bin/test fast", "$ bin/test", "$ tests/powercut", "$ tests/limits"]
     assert [line.split("#")[0].strip() for line in "".join(unmarked).splitlines()] == own
     assert {name for name, _ in COMMANDS} == {"here", "server", "account"}
 
