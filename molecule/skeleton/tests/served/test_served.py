@@ -111,7 +111,7 @@ def test_beat_runs(host, app, mount):
 @pytest.fixture(scope="module")
 def pytest_folder(host):
     """Return a folder on the host with pytest, of the version that the skeleton's tests are locked to."""
-    folder = "/var/tmp/pytest"
+    folder = "/opt/pytest"
     locked = (CHECKOUT / "app_skeleton/requirements-dev.txt").read_text()
     version = re.search(r"^pytest==(\S+)", locked, re.MULTILINE)[1]
     uv = host.check_output("ls /opt/hosted.flask/venvs/*/bin/uv | head -n 1")
@@ -122,7 +122,7 @@ def pytest_folder(host):
 @apps
 def test_own_tests_pass_in_the_deployed_venv(host, app, mount, pytest_folder):
     """With warnings as errors, as its account, in a copy of the release: they write beside what they test."""
-    release, copy = f"/home/{app}/apps/{app}/slots/live", f"/var/tmp/own-tests-{app}"
+    release, copy = f"/home/{app}/apps/{app}/slots/live", f"/home/{app}/own-tests"
     host.check_output(f"rm -rf {copy} && cp -RL --no-preserve=mode,ownership {release} {copy} && chown -R {app} {copy}")
     # What the toolkit put into the release for its own server, and others would read as well.
     host.check_output(f"rm -f {copy}/gunicorn.conf.py {copy}/uwsgi.ini")
