@@ -69,6 +69,8 @@ def app(environ, respond):
     if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
         return repeat(environ, respond)
     seen = {key: value for key, value in environ.items() if isinstance(value, str)}
+    if environ["PATH_INFO"] == "/read":
+        seen["READ"] = hashlib.sha256(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))).hexdigest()
     status = "404 Not Found" if environ["PATH_INFO"].endswith("gone.css") else "200 OK"
     respond(status, [("Content-Type", "application/json")])
     return [json.dumps(seen).encode()]
@@ -227,6 +229,15 @@ def get(port: int, path: str, **headers: str) -> tuple[int, dict[str, str], byte
         connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
         return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+
+
+def post(port: int, path: str, body: bytes) -> tuple[int, dict[str, str]]:
+    """Return the status and what the app saw of a POST."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("POST", path, body=body)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
 
 
 # --- WebSockets
@@ -397,11 +408,16 @@ def test_static_files_below_a_folder_and_with_a_space(served: tuple[int, str]) -
     assert get(port, f"{base}/static/space%20in%20it.css")[0] == 200
 
 
-def test_a_post_to_a_static_url_finds_the_app_where_there_is_no_file(served: tuple[int, str]) -> None:
+def test_a_body_that_the_app_does_not_read_cuts_off_no_answer(served: tuple[int, str]) -> None:
+    """Not even one whose length the app does not tell. And a POST to a static URL that is no file finds the app."""
     port, base = served
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    with contextlib.closing(connection):
-        connection.request("POST", f"{base}/static/upload", body=b"x" * 1000)
-        answer = connection.getresponse()
-        seen = json.loads(answer.read())
-    assert (answer.status, seen["REQUEST_METHOD"], seen["CONTENT_LENGTH"]) == (200, "POST", "1000")
+    for length in (1000, 500_000):
+        status, seen = post(port, f"{base}/static/upload", b"x" * length)
+        assert (status, seen["REQUEST_METHOD"], seen["CONTENT_LENGTH"]) == (200, "POST", str(length))
+
+
+@pytest.mark.parametrize("length", [0, 1, 65_536, 500_000])
+def test_an_app_reads_what_was_sent(length: int, front: str, app: str, sites: dict[str, Site], nginx: int) -> None:
+    body = os.urandom(length)
+    status, seen = post(port_of(front, sites[app], nginx), ROWS[app]["mount"].rstrip("/") + "/read", body)
+    assert (status, seen["READ"]) == (200, hashlib.sha256(body).hexdigest())

@@ -455,6 +455,15 @@ def test_uwsgi_refuses_a_misspelt_option(option: str, short: Path) -> None:
     assert f"unknown config directive: {option}x" in run.stderr
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_body_is_taken_whole_unless_uploads_are_streamed(streamed: bool) -> None:
+    ini = render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=completed(stream_uploads=streamed))
+    conf = render(
+        "gunicorn", "gunicorn.conf.py.j2", __gunicorn_app=completed(server="gunicorn", stream_uploads=streamed)
+    )
+    assert ("\npost-buffering = " in ini, "\nWHOLE = True\n" in conf) == (not streamed, not streamed)
+
+
 def test_uwsgi_refuses_a_misspelt_option_of_the_user(short: Path) -> None:
     run = uwsgi(short, render("uwsgi", "uwsgi.ini.j2", __uwsgi_app=completed(), uwsgi_options={"max-request": 1}))
     assert run.returncode
