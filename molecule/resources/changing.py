@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
 
+import pytest
 from asking import CHECKOUT, Answer, ask, pids, playbook, recap, until
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
@@ -135,6 +136,21 @@ class App:
             yield visitors
         report = visitors.report()
         assert report.lost == 0, report
+
+
+@pytest.fixture
+def blog(host):
+    """An app of another account than the one that is tried."""
+    return App(host, "blog")
+
+
+@pytest.fixture
+def neighbour(blog):
+    """The app of another account, which nothing of what happens meanwhile may touch."""
+    before = blog.servers(), blog.holder()
+    assert all(before)
+    yield blog
+    assert (blog.servers(), blog.holder()) == before
 
 
 def versions(report: Report) -> set[str]:

@@ -1,7 +1,7 @@
 """The apps of this scenario, and their owners, who log in as their accounts."""
 
 import pytest
-from changing import App
+from changing import App, blog, neighbour  # noqa: F401  fixtures
 
 
 class Owned(App):
@@ -14,17 +14,3 @@ class Owned(App):
 @pytest.fixture
 def shop(host):
     return Owned(host, "shop", "shop.example")
-
-
-@pytest.fixture
-def blog(host):
-    return App(host, "blog")
-
-
-@pytest.fixture
-def neighbour(blog):
-    """The app of another account, which nothing of what happens meanwhile may touch."""
-    before = blog.servers(), blog.holder()
-    assert all(before)
-    yield blog
-    assert (blog.servers(), blog.holder()) == before
