@@ -31,7 +31,7 @@ STAMPS = {"server": "/var/lib/hosted.flask"}
 HOST_ROLES = ("server", "supervisord", "tls", "nginx")
 # Plugins that do these roles' work.
 HOST_PLUGINS = ("modules/nginx_sites.py", "modules/certificates.py", "modules/host_facts.py", "modules/host_files.py",
-                "modules/firewall.py", "module_utils/certificates.py")  # fmt: skip
+                "modules/firewall.py", "module_utils/certificates.py", "module_utils/files.py")  # fmt: skip
 # Variables of theirs that are for one run, and one whose keys must not be guessed from the stamp.
 NOT_STAMPED = ("tls_renew", "tls_certificates")
 # What these roles know of an app.
@@ -82,32 +82,11 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("\n".join(problems))
         base = project / ".hosted"
         stamps = STAMPS.get(platform, str(base))
-        own, host, why = [], {}, ""
-        if platform == "server" and not arguments["root"]:
-            own, host, why = self._look_alone(apps, stamps, arguments["sources"])
-        alone = bool(own) and not why
-        if alone:
-            apps = own
-        names = [app["name"] for app in apps]
-        if arguments["only"] not in ("", *names):
-            allowed = ", ".join(names) + (f", the apps of account {apps[0]['account']}" if alone else "")
-            raise AnsibleActionFail(
-                f"app: {arguments['only']!r} is refused. Allowed: one of {allowed}. Fix it in -e app=..."
-            )
         front = {
             scheme: int(self._templar.template(task_vars.get(f"nginx_{scheme}_port", port)))
             for scheme, port in (("http", 80), ("https", 443))
         }
-        domains, pairs, problems = {}, {}, []
-        if alone:
-            domains = secure_domains(apps, host)
-        elif platform == "server":
-            given = self._templar.template(task_vars.get("tls_certificates", {})) or {}
-            domains, pairs, problems = self._certificates(apps, given, project, arguments["sources"], where)
-        if problems:
-            raise AnsibleActionFail("\n".join(problems))
-        if not alone:
-            host = self._look(apps, platform, stamps, [front["http"], *([front["https"]] if domains else [])], why)
+        apps, host, domains, pairs, alone = self._reach(apps, arguments, stamps, front, project, where, task_vars)
         problems = self._check_host(apps, platform, host, base, where, alone)
         problems += check_requirements(apps, project, host, where) if arguments["sources"] else []
         if problems and arguments["refuse"]:
@@ -148,6 +127,45 @@ class ActionModule(ActionBase):
             ansible_facts={"discovered_interpreter_python": host["interpreter"]} if "interpreter" in host else {},
         )
         return result
+
+    def _reach(
+        self,
+        apps: list[dict[str, Any]],
+        arguments: dict[str, Any],
+        stamps: str,
+        front: dict[str, int],
+        project: Path,
+        where: str,
+        task_vars: dict[str, Any],
+    ) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, str], dict[str, str], bool]:
+        """Look at the host, as root or, where it is provisioned, as the account that logs in.
+
+        :return: the apps that this login may work on, the host, its domains with TLS, certificates of one's own, and
+            whether the account works alone.
+        """
+        platform, sources = arguments["platform"], arguments["sources"]
+        own, host, why = [], {}, ""
+        if platform == "server" and not arguments["root"]:
+            own, host, why = self._look_alone(apps, stamps, sources)
+        alone = bool(own) and not why
+        if alone:
+            apps = own
+        names = [app["name"] for app in apps]
+        if arguments["only"] not in ("", *names):
+            allowed = ", ".join(names) + (f", the apps of account {apps[0]['account']}" if alone else "")
+            raise AnsibleActionFail(
+                f"app: {arguments['only']!r} is refused. Allowed: one of {allowed}. Fix it in -e app=..."
+            )
+        if alone:
+            return apps, host, secure_domains(apps, host), {}, True
+        domains, pairs = {}, {}
+        if platform == "server":
+            given = self._templar.template(task_vars.get("tls_certificates", {})) or {}
+            domains, pairs, problems = self._certificates(apps, given, project, sources, where)
+            if problems:
+                raise AnsibleActionFail("\n".join(problems))
+        ports = [front["http"], *([front["https"]] if domains else [])]
+        return apps, self._look(apps, platform, stamps, ports, why), domains, pairs, False
 
     @staticmethod
     def _removed(row: Any, arguments: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 TEXT_LIMIT = 65536  # bytes of a file that a diff still shows
+SHORTEST = 4  # characters of a secret that is taken out of what is shown; less would take words apart
 
 
 def write(path: Path, content: str | bytes, mode: int, name_too: bool = True) -> None:
@@ -17,6 +18,7 @@ def write(path: Path, content: str | bytes, mode: int, name_too: bool = True) ->
 
     :param name_too: its name as well; whoever writes many files into a folder does that once, by :func:`sync`.
     """
+    # A name that no reader of a folder of configuration files takes for one of them.
     partial = path.with_name(f".{path.name}.partial")
     discard(partial)
     try:

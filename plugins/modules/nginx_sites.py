@@ -56,18 +56,16 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.hosted.flask.plugins.module_utils.files import discard, write
 
 
 def put(path: Path, text: str | None) -> None:
     """Write a file whole, or remove it where ``text`` is None."""
     if text is None:
-        path.unlink(missing_ok=True)
+        discard(path)
         return
     path.parent.mkdir(mode=0o755, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    partial.chmod(0o644)
-    partial.rename(path)
+    write(path, text, 0o644)
 
 
 def main() -> None:
