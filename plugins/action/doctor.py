@@ -14,7 +14,8 @@ from ansible_collections.hosted.flask.plugins.plugin_utils.remote import run
 
 PROVISION = "playbooks/provision.yml"
 # Seconds that the clocks may differ by, over what the way there and back explains.
-SKEW, TOO_MUCH = 2.0, 60.0
+SKEW = 2.0
+TOO_MUCH = 60.0
 # What the disks of a server hold, besides the accounts' homes.
 FOLDERS = ["/", "/boot", "/tmp", "/var", "/var/log", "/var/lib"]
 

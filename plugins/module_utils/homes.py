@@ -17,13 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.hosted.flask.plugins.module_utils.files import write
+from ansible_collections.hosted.flask.plugins.module_utils.files import SHORTEST, write
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv
 
 KEY = re.compile(r"[!-~]{16,}")  # one word: what an app would keep as its key in a file
-SHORTEST = 4  # characters of a secret that is taken out of a text; less would take words apart
 SETS_KEY = re.compile(r"\s*(export\s+)?SECRET_KEY=(.*)")
 
 

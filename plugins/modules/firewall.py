@@ -54,7 +54,8 @@ RULES = Path("/etc/hosted.flask/firewall.nft")
 UNIT = Path("/etc/systemd/system/hosted-firewall.service")
 RUN = Path("/run/hosted.flask")
 # Gone once the rules were undone.
-NEW, BACK = RUN / "firewall.new", RUN / "firewall.back"
+NEW = RUN / "firewall.new"
+BACK = RUN / "firewall.back"
 TIMER = "hosted-firewall-back"
 SECONDS = 30
 # An add before the delete: it must not fail where there is no table.

@@ -18,6 +18,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
+from ansible_collections.hosted.flask.plugins.module_utils.files import SHORTEST
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
 
 PACKAGE = "ansible_collections.hosted.flask.plugins.module_utils"
@@ -50,7 +51,6 @@ class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 sys.meta_path.insert(0, Sent())
 print(json.dumps(importlib.import_module(sent["run"]).main(sent["call"], sys.stdin.buffer.read())))
 """
-SHORTEST = 4  # characters of a secret that is taken out of what a host says; less would take words apart
 
 
 def run(
