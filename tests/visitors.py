@@ -38,7 +38,6 @@ AGAIN = ("closed idle", "sent twice")
 # One for all connections: to make it takes longer than to shake hands.
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 CONTEXT.check_hostname, CONTEXT.verify_mode = False, ssl.CERT_NONE
-RACE = 0.1  # seconds: a server that took longer to close had the request, and that one is lost
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class Client:
     host: str = "localhost"  # the header
     expect: str = ".*"  # what the answer's text (a POST's body taken off) must be; its group "version", if any, is seen
     timeout: float = 5
+    race: float = 0.1  # seconds: a server that took longer to close had the request, and that one is lost
     tls: bool = False  # over HTTPS; by which certificate is not its business
 
 
@@ -470,7 +470,7 @@ class Sender:
             try:
                 return await connection.ask(request)
             except CutError as cut:
-                if cut.begun or time.monotonic() - start > RACE:
+                if cut.begun or time.monotonic() - start > client.race:
                     raise
             used.pop().socket.close()
             notes["again"] = "sent twice"

@@ -109,7 +109,7 @@ def nginx_files(folder: Path, apps: list[dict[str, Any]], **given: Any) -> Path:
     return conf
 
 
-def until(what: str, check: Callable[[], Any], seconds: float = 10) -> Any:
+def until(what: str, check: Callable[[], Any], seconds: float = 60) -> Any:
     """Return the first true answer of ``check``; without one before the deadline the test fails."""
     deadline = time.monotonic() + seconds
     while not (answer := check()):

@@ -274,7 +274,7 @@ def redeployed_under_a_websocket(site: Site, row: dict[str, Any], needs: str) ->
         begin = time.monotonic()
         with visited(site) as seen:
             second = short_of_patience(site, row, environment={"N": 2})
-        assert time.monotonic() - begin < 25
+        assert time.monotonic() - begin < 55, "not held up for the 60 s that supervisor would wait"
         site.assert_at_rest(second)
         assert seen == [first, second]
         assert client.receive() == ""

@@ -114,9 +114,9 @@ def test_the_same_again_starts_nothing(folder: Path, monkeypatch: pytest.MonkeyP
     (folder / "frontend/dist/old.js").write_text("made by hand again")
     (folder / "frontend/node_modules/big/index.js").write_text("x")
     without_npm(monkeypatch, folder)
-    begin = time.monotonic()
+    monkeypatch.delattr(subprocess, "run")
+    monkeypatch.delattr(subprocess, "Popen")
     assert frontends.built(app(folder), folder.parent) == first
-    assert time.monotonic() - begin < 0.1
     assert len(builds(folder)) == 1
 
 

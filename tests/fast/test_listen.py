@@ -68,6 +68,14 @@ def said(folder: Path, slot: str = "live", timeout: float = 10) -> str:
     return headers.get("x-release", str(status))
 
 
+def is_said(wanted: str, folder: Path, slot: str = "live") -> bool:
+    """Whether this is what is said; a visitor who hesitates is cut off by the holder, and is no answer."""
+    try:
+        return said(folder, slot) == wanted
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def visitors(folder: Path, count: int) -> Iterator[Callable[[], list[str]]]:
     """Let visitors ask and wait at slot live; yields what tells the answers that they got."""
@@ -185,7 +193,7 @@ def test_an_app_goes_on_when_its_holder_is_killed(short: Path) -> None:
         assert said(short) == "first"
         with holding(short, away=0.1) as holder:
             assert (short / "live.sock").stat().st_mtime_ns == made
-            until("the other slot is looked after", lambda: said(short, "standby") == "503")
+            until("the other slot is looked after", lambda: is_said("503", short, "standby"))
             assert said(short) == "first", "an app that it did not start is not away"
             app.terminate()
             app.wait(10)
@@ -204,7 +212,7 @@ def test_visitors_of_an_app_that_stays_away_are_told_so_at_once(short: Path) -> 
         assert said(short) == "503", "who came before it was away waits no longer than that"
         begin = time.monotonic()
         status, headers, body = ask(str(short / "live.sock"), "/")
-        assert time.monotonic() - begin < 0.5
+        assert time.monotonic() - begin < 4, "at once, not after the 5 s of patience"
         assert (status, headers["retry-after"], headers["cache-control"]) == (503, "10", "no-store")
         assert body == listen.TEXT
         assert int(headers["content-length"]) == len(body)
@@ -212,7 +220,7 @@ def test_visitors_of_an_app_that_stays_away_are_told_so_at_once(short: Path) -> 
             until("normal service again", lambda: said(short) == "first")
             assert {said(short) for _ in range(20)} == {"first"}
             until("for the other too", lambda: said(short, "standby") == "second")
-        until("away once more", lambda: said(short) == "503")
+        until("away once more", lambda: is_said("503", short))
 
 
 def test_an_app_that_is_not_away_yet_is_waited_for(short: Path) -> None:
@@ -228,23 +236,18 @@ def test_an_app_is_there_until_its_last_process_ends(short: Path) -> None:
     """The program itself may have ended long before."""
     with holding(short, away=0.1), taking(short, "live", "child") as app:
         assert app.wait(10) == 0
-        until("the other slot is away", lambda: said(short, "standby") == "503")
+        until("the other slot is away", lambda: is_said("503", short, "standby"))
         _, headers, _ = ask(str(short / "live.sock"), "/")
         assert headers["x-release"] == "child"
         os.kill(int(headers["x-process"]), signal.SIGKILL)
 
-        def away() -> bool:
-            try:
-                return said(short) == "503"
-            except ConnectionResetError:  # The dying process itself may have accepted this one.
-                return False
-
-        until("the holder saw its end", away)
+        # The dying process itself may have accepted one.
+        until("the holder saw its end", lambda: is_said("503", short))
 
 
 def test_a_visitor_who_says_nothing_does_not_hold_up_the_others(short: Path) -> None:
     with holding(short, away=0.1) as holder, contextlib.ExitStack() as stack:
-        until("away", lambda: said(short) == "503")
+        until("away", lambda: is_said("503", short))
         for _ in range(5):
             silent = stack.enter_context(socket.socket(socket.AF_UNIX))
             silent.connect(str(short / "live.sock"))
@@ -262,7 +265,7 @@ def test_uwsgi_takes_a_socket_that_was_refused_at(short: Path) -> None:
     server = [tool("uwsgi"), "--socket", "fd://3", "--master", "--wsgi-file", str(short / "wsgi.py"), "--die-on-term"]
     server += ["--add-header", "X-Release: uwsgi", "--no-orphans"]
     with holding(short, away=0.1):
-        until("away", lambda: said(short) == "503")
+        until("away", lambda: is_said("503", short))
         with process(command("take", str(short), "live", *server), short / "log"):
             until("uWSGI answers", lambda: said(short) == "uwsgi")
             assert {said(short) for _ in range(20)} == {"uwsgi"}
@@ -305,7 +308,7 @@ def test_apps_that_vanish_in_the_middle_of_asking_do_not_end_the_holder(short: P
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(short / "listen.sock"))
                 client.sendall(b"live")
-        until("none of them counts as an app", lambda: said(short) == "503")
+        until("none of them counts as an app", lambda: is_said("503", short))
         descriptors = Path(f"/proc/{holder.pid}/fd")
         until("nothing of them is kept", lambda: len(list(descriptors.iterdir())) < 12)
         with taking(short, "live"):

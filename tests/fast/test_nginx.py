@@ -124,8 +124,9 @@ class Front:
             file.unlink()
 
     def log(self, app: str) -> list[dict[str, Any]]:
-        """Return an app's access log, every line of which must be JSON."""
-        return [json.loads(line) for line in (self.folder / f"logs/{app}.access.log").read_bytes().splitlines()]
+        """Return an app's access log, whose lines must be JSON; one that is still being written is not there yet."""
+        whole = (self.folder / f"logs/{app}.access.log").read_bytes().rpartition(b"\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 def listens(port: int) -> bool:
@@ -254,13 +255,14 @@ def test_attacks_leave_logs_that_can_be_read(front: Front) -> None:
 
 def test_a_switch_is_seen_by_static_files_too(front: Front) -> None:
     """A file of the old release, that the front holds open, is not given out for long."""
-    root, url = front.folder / "good", ("/static/a.css", "good.example")
+    root, url = front.folder / "good", ("/static/b.css", "good.example")
+    (root / "one/static/b.css").write_text("a" * 5000)
     assert front.get(*url)[2] == b"a" * 5000
     (root / "two/static").mkdir(parents=True)
-    (root / "two/static/a.css").write_text("new")
+    (root / "two/static/b.css").write_text("new")
     (root / "slots/next").symlink_to("../two")
     (root / "slots/next").rename(root / "slots/current")
-    # Each worker process knows files of its own.
+    # Each worker process knows files of its own, for a second: no other test asks for this one.
     until("the new file is served", lambda: {front.get(*url)[2] for _ in range(30)} == {b"new"})
     assert json.loads(front.get("/static/later.html")[2])["PATH_INFO"] == "/static/later.html"
     (root / "slots/next").symlink_to("../one")
@@ -359,8 +361,10 @@ def test_connections_of_one_address_are_limited(front: Front) -> None:
     App.go_on.clear()
     threads = []
     statuses: list[int] = []
+    together = threading.Barrier(6)
 
     def ask() -> None:
+        together.wait(60)
         statuses.append(front.get("/limited/?wait=1", source="127.0.7.1")[0])
 
     for _ in range(6):

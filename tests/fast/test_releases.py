@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS, ActionModule, pack
-from ansible_collections.hosted.flask.plugins.module_utils import programs, releases
+from ansible_collections.hosted.flask.plugins.module_utils import programs, releases, switch
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 from ansible_collections.hosted.flask.plugins.module_utils.shipping import Shipment
@@ -139,7 +139,7 @@ class Site:
     def prepare(self, check: bool = False, secrets: dict[str, Any] | None = None, **row: Any) -> Plan:
         """Return the deploy of the source with these keys of its row."""
         row = {"python": sys.executable, "static": {}, "processes": 1, "threads": 1, "keep_releases": 2, **row}
-        row["health"] = {"path": "/status", "timeout": 20, **row.get("health", {})}
+        row["health"] = {"path": "/status", "timeout": 120, **row.get("health", {})}
         router = f"127.0.0.1:{self.port}" if self.port else ""
         app = completed(
             self.name,
@@ -175,9 +175,9 @@ class Site:
     def get(self, path: str = "/") -> tuple[int, str, str]:
         """Ask as the front does, through the app's own HTTP port where it has one: status, release and body."""
         if not self.port:
-            status, headers, body = ask(str(self.root / "run/current.sock"), path, timeout=10)
+            status, headers, body = ask(str(self.root / "run/current.sock"), path, timeout=60)
             return status, headers.get("x-release", ""), body.decode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -218,10 +218,13 @@ class Site:
 
 
 @contextlib.contextmanager
-def visited(site: Site, every: float = 0.02) -> Iterator[list[str]]:
+def visited(site: Site, every: float = 0.02, path: str = "/status", backup: bool = False) -> Iterator[list[str]]:
     """Let a visitor ask without a pause; one that is not answered with 200 fails the story.
 
     :param every: seconds between two of its requests.
+    :param path: what it asks for.
+    :param backup: ask ``live.sock`` where nobody answers, as the front of a server does: for an app that ends by
+        itself, maybe with this visitor's request in its hands.
     :returns: the releases that answered, in the order in which they began to.
     """
     seen: list[str] = []
@@ -232,8 +235,10 @@ def visited(site: Site, every: float = 0.02) -> Iterator[list[str]]:
         while not end.wait(every):
             begin = time.monotonic()
             try:
-                status, release, _ = site.get("/status")
+                status, release, _ = site.get(path)
             except OSError as error:
+                if backup and ask(str(site.root / "run/live.sock"), path, timeout=60)[0] == 200:
+                    continue
                 status, release = 0, f"{type(error).__name__}: {error}"
             if status != 200:
                 lost.append(f"{status} {release} after {time.monotonic() - begin:.3f} s")
@@ -284,7 +289,11 @@ def told(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     """Start all stories at once and return what becomes of them."""
     before = os.umask(0o027)  # The module's own.
     folder = tmp_path_factory.mktemp("sources")
-    with ThreadPoolExecutor(24) as pool:
+    # With so many at once a restart may take longer than the holder of the sockets lets visitors wait.
+    patient = switch.LISTEN.replace("AWAY = 10.0", "AWAY = 60.0")
+    assert patient != switch.LISTEN
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(24) as pool:
+        patch.setattr(switch, "LISTEN", patient)
         sites = {
             name: Site(home, folder / name, free_port() if name in WITH_ROUTER else 0, f"app_{number}")
             for number, name in enumerate(STORIES)
@@ -673,7 +682,7 @@ def give_up():
 
 
 def app(environ, respond):
-    if not timers:
+    if environ["PATH_INFO"] == "/" and not timers:  # The first visitor, no health check.
         timers.append(threading.Timer(1.5, give_up))
         timers[0].start()
     return served(environ, respond)
@@ -684,7 +693,7 @@ def ends_soon(site: Site, end: str) -> None:
     """Deploy a release that is healthy at first and ends by itself: nobody loses a request over it."""
     site.write(PLAIN)
     old = site.deploy()["id"]
-    with visited(site, 0.05) as seen:
+    with visited(site, 0.05, "/", backup=True) as seen:
         message = refused(site, SOON.format(plain=PLAIN, end=end), "it was healthy, and ended within 3 s")
     assert "I give up" in message
     assert len(seen) == 3, "the old release, the new one, and the old one again"
@@ -1023,7 +1032,8 @@ def absent(site: Site) -> None:
 @pytest.mark.parametrize("name", STORIES)
 def test_story(name: str, told: dict[str, Future[None]]) -> None:
     """See the function of that name above."""
-    told[name].result(timeout=120)
+    # The first one asked for is the last one told: that long for all of them.
+    told[name].result(timeout=900)
 
 
 # --- what needs no running app

@@ -62,7 +62,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subp
 @pytest.fixture(scope="module")
 def archive(started: dict[str, subprocess.Popen[str]]) -> set[str]:
     """Return the files of the collection's archive."""
-    said, _ = started["build"].communicate(timeout=60)
+    said, _ = started["build"].communicate(timeout=300)
     assert started["build"].returncode == 0, said
     [path] = Path(started["build"].args[4]).glob("hosted-flask-*.tar.gz")  # type: ignore[index]
     with tarfile.open(path) as tar:
@@ -109,13 +109,13 @@ def test_the_archive_holds_no_tests_and_nothing_that_tools_left(archive: set[str
 
 
 def test_playbooks_parse(started: dict[str, subprocess.Popen[str]]) -> None:
-    said, _ = started["syntax"].communicate(timeout=60)
+    said, _ = started["syntax"].communicate(timeout=300)
     assert started["syntax"].returncode == 0, said
     assert [line.split()[1] for line in said.splitlines() if line.startswith("playbook: ")] == PLAYBOOKS
 
 
 def test_modules_have_a_manual(started: dict[str, subprocess.Popen[str]]) -> None:
-    said, errors = started["doc"].communicate(timeout=60)
+    said, errors = started["doc"].communicate(timeout=300)
     assert started["doc"].returncode == 0, errors
     manual = json.loads(said)
     assert sorted(manual) == [f"hosted.flask.{name}" for name in MODULES]
