@@ -71,6 +71,9 @@ def app(environ, respond):
     seen = {key: value for key, value in environ.items() if isinstance(value, str)}
     if environ["PATH_INFO"] == "/read":
         seen["READ"] = hashlib.sha256(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))).hexdigest()
+    if environ["PATH_INFO"] == "/large":
+        respond("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", "16000000")])
+        return [b"x" * 16_000_000]
     status = "404 Not Found" if environ["PATH_INFO"].endswith("gone.css") else "200 OK"
     respond(status, [("Content-Type", "application/json")])
     return [json.dumps(seen).encode()]
@@ -238,6 +241,45 @@ def post(port: int, path: str, body: bytes) -> tuple[int, dict[str, str]]:
         connection.request("POST", path, body=body)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
+
+
+# --- visitors on slow lines
+
+
+def test_a_visitor_may_pause(sites: dict[str, Site], nginx: int) -> None:
+    """For seconds, while he sends or gets something."""
+    ways = [(front, name) for front in FRONTS for name in ROWS]
+
+    def connected(front: str, name: str) -> tuple[socket.socket, str]:
+        small = socket.socket()
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        small.settimeout(60)
+        small.connect(("127.0.0.1", port_of(front, sites[name], nginx)))
+        return small, ROWS[name]["mount"].rstrip("/")
+
+    def send(way: tuple[str, str]) -> str:
+        client, base = connected(*way)
+        with client:
+            client.sendall(f"POST {base}/read HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc".encode())
+            time.sleep(6)
+            client.sendall(b"def")
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            return str(json.loads(answer.read())["READ"])
+
+    def receive(way: tuple[str, str]) -> int:
+        client, base = connected(*way)
+        with client:
+            client.sendall(f"GET {base}/large HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            time.sleep(6)
+            return len(answer.read())
+
+    with ThreadPoolExecutor(2 * len(ways)) as pool:
+        sent, received = pool.map(send, ways), pool.map(receive, ways)
+        assert dict(zip(ways, sent, strict=True)) == dict.fromkeys(ways, hashlib.sha256(b"abcdef").hexdigest())
+        assert dict(zip(ways, received, strict=True)) == dict.fromkeys(ways, 16_000_000)
 
 
 # --- WebSockets
