@@ -54,7 +54,7 @@ class Client:
     host: str = "localhost"  # the header
     expect: str = ".*"  # what the answer's text (a POST's body taken off) must be; its group "version", if any, is seen
     timeout: float = 5
-    race: float = 0.1  # seconds: a server that took longer to close had the request, and that one is lost
+    race: float = 0.1  # seconds: a server that took longer to close, with no reset, had the request: that one is lost
     tls: bool = False  # over HTTPS; by which certificate is not its business
 
 
@@ -192,12 +192,16 @@ class Visitors:
 
 
 class CutError(Exception):
-    """The server closed before the answer was whole; ``begun`` tells whether a byte of it had come."""
+    """The server closed before the answer was whole.
 
-    def __init__(self, begun: bool) -> None:
+    ``begun`` tells whether a byte of it had come, ``unread`` that the server never read the request: only then is there
+    a reset, at its end or at once after it.
+    """
+
+    def __init__(self, begun: bool, unread: bool) -> None:
         """Know how far it came."""
-        super().__init__(begun)
-        self.begun = begun
+        super().__init__(begun, unread)
+        self.begun, self.unread = begun, unread
 
 
 class Connection:
@@ -234,12 +238,16 @@ class Connection:
             pass
         return True
 
+    def cut(self, reset: bool = False) -> CutError:
+        """Return what tells how far the answer came."""
+        return CutError(self.begun, reset or self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0)
+
     async def more(self) -> bool:
         """Read on; False at the end."""
         try:
             data = await self.receive()
         except ConnectionError:
-            raise CutError(self.begun) from None
+            raise self.cut(reset=True) from None
         self.data += data
         self.begun = self.begun or bool(data)
         return bool(data)
@@ -248,7 +256,7 @@ class Connection:
         """Read a line."""
         while b"\r\n" not in self.data:
             if not await self.more():
-                raise CutError(self.begun)
+                raise self.cut()
         line, _, self.data = self.data.partition(b"\r\n")
         return line.decode("latin-1")
 
@@ -256,7 +264,7 @@ class Connection:
         """Read so many bytes."""
         while len(self.data) < count:
             if not await self.more():
-                raise CutError(self.begun)
+                raise self.cut()
         data, self.data = self.data[:count], self.data[count:]
         return data
 
@@ -266,7 +274,7 @@ class Connection:
         try:
             await self.send(request)
         except ConnectionError:
-            raise CutError(False) from None
+            raise self.cut(reset=True) from None
         protocol, status, *_ = (await self.line()).split(" ", 2)
         headers = {}
         while line := await self.line():
@@ -470,7 +478,7 @@ class Sender:
             try:
                 return await connection.ask(request)
             except CutError as cut:
-                if cut.begun or time.monotonic() - start > client.race:
+                if cut.begun or not (cut.unread or time.monotonic() - start <= client.race):
                     raise
             used.pop().socket.close()
             notes["again"] = "sent twice"

@@ -136,6 +136,12 @@ class Server:
         """Answer a connection's first request, and close when the second is there."""
         return number == 0 and self.say(connection, text)
 
+    def never_read(self, connection: socket.socket, text: str, number: int) -> bool:
+        """Answer a connection's first request, and close some time later, whatever came meanwhile."""
+        self.say(connection, text)
+        self.ended.wait(2)
+        return False
+
     def work_and_close(self, connection: socket.socket, text: str, number: int) -> bool:
         """Answer a connection's first request, and close some time after the second is there."""
         if number:
@@ -224,8 +230,8 @@ def test_refused() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_idle_connections_that_the_server_closes(either: Server, method: str) -> None:
-    paths = ["fine", "announced", "close-idle", "close-late", "work-and-close"]
-    clients = [closed(path, method=method, keep_alive=True, pause=0.03, race=1) for path in paths]
+    paths = {"fine": 1, "announced": 1, "close-idle": 1, "close-late": 1, "never-read": 0, "work-and-close": 1}
+    clients = [closed(path, method=method, keep_alive=True, pause=0.03, race=race) for path, race in paths.items()]
     found = reports(either, *clients, requests=200)
     idle, twice = ((again, method) for again in AGAIN)
     assert {path: set(report.again) for path, report in found.items()} == {
@@ -233,6 +239,7 @@ def test_idle_connections_that_the_server_closes(either: Server, method: str) ->
         "announced": set(),
         "close-idle": {idle},
         "close-late": {twice},
+        "never-read": {twice},
         "work-and-close": set(),
     }
     assert found["close-idle"].again[idle] == found["close-idle"].total - 1
