@@ -84,7 +84,7 @@ def test_sqlite_alone(image):
 import json, subprocess, time, http.client
 subprocess.run(["container/entry", "migrate"], check=True, capture_output=True)
 server = subprocess.Popen(["container/entry"])
-for _ in range(100):
+for _ in range(600):
     time.sleep(0.1)
     try:
         connection = http.client.HTTPConnection("127.0.0.1", 8000)

@@ -29,7 +29,7 @@ def test_runs_as_nobody_special(site):
 
 def test_a_job_is_done_and_watched(site):
     token = site.log_in("watcher")
-    job = site.start_job(token, 2)
+    job = site.start_job(token, 6)
     said, code = follow(site.watch(job, token))
     assert code == 1000, said
     assert said[-1]["state"] == "done"
@@ -51,7 +51,7 @@ def test_a_watcher_without_right_is_sent_away(site):
 def test_watchers_leave_threads_for_the_others(site):
     """More WebSockets than the server has threads: requests are answered all the same."""
     token = site.log_in("watcher")
-    job = site.start_job(token, 4)
+    job = site.start_job(token, 10)
 
     def watch(_):
         try:
@@ -65,7 +65,7 @@ def test_watchers_leave_threads_for_the_others(site):
         for _ in range(10):
             begun = time.monotonic()
             assert site.ask("GET", "/status")[0] == 200
-            assert time.monotonic() - begun < 2
+            assert time.monotonic() - begun < 6, "not only when the WebSockets end"
         codes = [code.result() for code in codes]
     assert codes.count(1000) >= WATCHERS[site.server], codes
     assert set(codes) <= {1000, "Connection error: 503"}, codes
@@ -124,7 +124,7 @@ def test_stop_is_graceful(site):
     assert answer.startswith(b"HTTP/1.1 200"), answer
     assert (said[-1]["state"], code) == ("running", 1001)
     # The WebSocket takes 15 s of it.
-    assert took < 25
+    assert took < 33, "not killed after 35 s"
     assert site.project.inspect("app", "{{ .State.ExitCode }}") in ("0", "143")
     log = site.project.logs()
     assert "Traceback" not in log, log
