@@ -76,13 +76,13 @@ def test_register_and_watch_a_job(page, site, keep):
     expect(page.get_by_role("navigation")).to_contain_text(name)
     expect(page.get_by_text("You have started no job yet.")).to_be_visible()
     keep(page, "no-jobs")
-    job = start(page, 4)
+    job = start(page, 10)  # Less than the 15 seconds of a WebSocket.
     expect(page.get_by_role("heading", name="Job")).to_be_focused()
     expect(way(page)).to_have_attribute("data-way", "websocket")
     expect(state(page)).to_have_text("running")
     expect(page.get_by_role("progressbar")).not_to_have_attribute("value", "0")
     keep(page, "running")
-    expect(state(page)).to_have_text("done")
+    expect(state(page)).to_have_text("done", timeout=40_000)
     expect(page.get_by_role("progressbar")).to_have_attribute("value", "100")
     expect(page.get_by_text("Result: counted")).to_be_visible()
     keep(page, "done")
@@ -113,11 +113,11 @@ def test_long_job_is_watched_over_several_websockets(page, site):
 def test_job_is_asked_for_where_websockets_fail(page, site, keep, code):
     page.route_web_socket(re.compile("/watch$"), lambda socket: socket.close(code=code))
     logged_in(page, site)
-    start(page, 4)
+    start(page, 10)
     expect(way(page)).to_have_attribute("data-way", "asking")
     expect(state(page)).to_have_text("running")
     keep(page, "running")
-    expect(state(page)).to_have_text("done")
+    expect(state(page)).to_have_text("done", timeout=40_000)
 
 
 def test_job_is_asked_for_where_websockets_say_nothing(page, site):
@@ -126,17 +126,17 @@ def test_job_is_asked_for_where_websockets_say_nothing(page, site):
     logged_in(page, site)
     start(page, 7)
     expect(way(page)).to_have_attribute("data-way", "asking")
-    expect(state(page)).to_have_text("done")
+    expect(state(page)).to_have_text("done", timeout=40_000)
 
 
 def test_deep_link_survives_a_reload(page, site, keep):
     logged_in(page, site)
-    start(page, 6)
+    start(page, 20)
     expect(state(page)).to_have_text("running")
     page.reload()
     expect(way(page)).to_have_attribute("data-way", "websocket")
     expect(state(page)).to_have_text("running")
-    expect(state(page)).to_have_text("done")
+    expect(state(page)).to_have_text("done", timeout=40_000)
     page.reload()
     expect(state(page)).to_have_text("done")
     keep(page, "reloaded")
@@ -400,10 +400,10 @@ def test_every_view_fits(visit, site, keep, scheme, width):
         fits(path.rpartition("/")[2])
     register(page, name)
     expect(page.get_by_role("navigation")).to_contain_text(name)
-    start(page, 3)
+    start(page, 8)
     expect(state(page)).to_have_text("running")
     fits("running")
-    expect(state(page)).to_have_text("done")
+    expect(state(page)).to_have_text("done", timeout=40_000)
     fits("done")
     page.get_by_role("link", name="All jobs").click()
     expect(page.get_by_role("table")).to_be_visible()
