@@ -170,11 +170,11 @@ def send(address: tuple[str, int], attack: Attack, tls: str = "") -> tuple[int, 
         received = b""
         with contextlib.suppress(OSError):
             connection.sendall(attack.raw)
-            # What would be answered to a second request is answered now; a kept connection ends with it.
-            with contextlib.suppress(OSError):
-                connection.settimeout(3)
+            # What would be answered to a second request is answered soon after; a kept connection ends with it.
+            connection.settimeout(30)
             while data := connection.recv(65536):
                 received += data
+                connection.settimeout(3)
     found = re.match(rb"HTTP/1\.[01] (\d{3}) ", received)
     return int(found[1]) if found else 0, received
 

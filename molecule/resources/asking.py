@@ -48,7 +48,7 @@ def ask(host, path="/", *, name="", port=80, method="GET", body=None, **headers:
         connection.close()
 
 
-def until(true: Callable[[], object], seconds: float = 30) -> None:
+def until(true: Callable[[], object], seconds: float = 90) -> None:
     """Return as soon as something is true.
 
     :raises TimeoutError: it never was; what it raised last is shown with it.

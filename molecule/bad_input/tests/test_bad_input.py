@@ -86,7 +86,7 @@ def inventory():
 
 def test_port_80_belongs_to_somebody_else(host, deploy):
     host.check_output("systemd-run --quiet --unit=foreign python3 -m http.server 80")
-    host.check_output("timeout 10 sh -c 'until ss -ltn | grep -q :80; do sleep 0.1; done'")
+    host.check_output("timeout 60 sh -c 'until ss -ltn | grep -q :80; do sleep 0.1; done'")
     try:
         with untouched(host):
             run = deploy(BARE)
@@ -125,8 +125,8 @@ def test_all_findings_come_at_once(host, deploy):
 def test_host_that_nobody_reaches(deploy):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run = deploy({**BARE, "ansible_port": port})
+        # Bound, so that nobody else takes it, and not listening.
+        run = deploy({**BARE, "ansible_port": (port := free.getsockname()[1])})
     words = " ".join(run.stdout.split())
     assert run.returncode
     assert words.count("UNREACHABLE!") == 1
@@ -173,13 +173,13 @@ def test_local_port_belongs_to_somebody_else(deploy, tmp_path):
 
 
 def test_local_interpreter_that_is_not_there(deploy, tmp_path):
-    run = deploy(LOCAL, python="python9.9", port=18121)
+    run = deploy(LOCAL, python="python9.9", port=18131)
     refused(run, rf"flask_apps \(site\)\.python: 'python9\.9' is refused\. .* Fix it in {APPS}")
     assert not (tmp_path / ".hosted").exists()
 
 
 def test_local_requirements_that_no_packages_meet(deploy, tmp_path):
-    run = deploy(LOCAL, "flask==99.0", port=18122)
+    run = deploy(LOCAL, "flask==99.0", port=18132)
     refused(run, r"flask_apps \(site\)\.requirements: 'requirements\.txt' is refused")
     assert not (tmp_path / ".hosted").exists()
 

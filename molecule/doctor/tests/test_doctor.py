@@ -12,6 +12,7 @@ HERE = "127.0.0.1"
 # What a file of services.d looks like to somebody who adds a program by hand.
 PROGRAM = "printf '[program:shop-more]\\ncommand = sleep infinity\\n' > /home/shop/etc/services.d/more.ini"
 # A package whose update is in a list of Debian's security archive, as apt sees it.
+LISTENS = " && timeout 60 sh -c 'until ss -Hltn sport = :{} | grep -q .; do sleep .1; done'"
 UPDATE = r"""
 mkdir -p /srv/updates/package/DEBIAN && cd /srv/updates
 for version in 2 1; do
@@ -19,7 +20,7 @@ printf 'Package: leaky\nVersion: %s\nArchitecture: all\nMaintainer: x <x@example
   > package/DEBIAN/control
 dpkg-deb --build package leaky_$version.deb
 done
-dpkg -i leaky_1.deb
+apt-get install -o DPkg::Lock::Timeout=300 -qq ./leaky_1.deb
 rm leaky_1.deb
 { dpkg-deb --field leaky_2.deb; echo 'Filename: ./leaky_2.deb'; echo "Size: $(stat -c %s leaky_2.deb)"
   echo "SHA256: $(sha256sum leaky_2.deb | cut -d ' ' -f 1)"; } > Packages
@@ -157,7 +158,8 @@ CASES = {
         "systemctl start nginx",
     ),
     "somebody else on the front's port": Case(
-        "systemctl stop nginx && systemd-run --unit=other python3 -m http.server 80",
+        "systemctl stop nginx && systemd-run --unit=other python3 -m http.server 80"
+        + LISTENS.format(80),
         "systemctl stop other && systemctl start nginx",
         {(ERROR, "", "ports"), (ERROR, "shop", "release"), (ERROR, "blog", "release")},
         r"(python3) listens on port 80 instead of nginx",
@@ -251,7 +253,7 @@ CASES = {
     ),
     "a broker that is away": Case(
         "systemctl stop broker",
-        "systemctl start broker",
+        "systemctl start broker" + LISTENS.format(6399),
         {(ERROR, "shop", "connections")},
         "127.0.0.1:6399 (BROKER_URL) cannot be reached: Connection refused",
         "See that it runs",

@@ -148,21 +148,22 @@ ACCEPTED = {
 def test_testssl_finds_nothing(host):
     """Asked from the Debian 13 host; its testssl.sh gives grades."""
     report, address = f"/root/{me(host)}.json", host.check_output("hostname -I").split()[0]
-    options = "--quiet --color 0 --warnings off --openssl-timeout 10 --connect-timeout 10"
-    command = f"rm -f {report}; testssl {options} --add-ca /root/authority.pem --jsonfile {report} --ip {address}"
+    # It gives up on what a busy machine does not answer in a few seconds; without its connections there is no grade.
+    patience = " ".join(f"{name}=60" for name in ("HEADER_MAXSLEEP", "MAX_WAITSOCK", "CCS_MAX_WAITSOCK"))
+    patience += " MAX_OSSL_FAIL=20 MAX_SOCKET_FAIL=20 MAX_HEADER_FAIL=20"
+    options = "--quiet --color 0 --warnings off --openssl-timeout 60 --connect-timeout 60 --add-ca /root/authority.pem"
+    command = f"rm -f {report}; {patience} testssl {options} --jsonfile {report} --ip {address}"
     asker = [CHECKOUT / "tests/hosts", "podman", "exec", "hosted-test-front-13", "sh", "-c"]
     said = subprocess.run([*asker, f"{command} https://secure.example:443"], capture_output=True, text=True).stdout
     found = json.loads(subprocess.check_output([*asker, f"cat {report}"]))
     values = {item["id"]: item["finding"] for item in found}
     bad = [item for item in found if item["severity"] in ("MEDIUM", "HIGH", "CRITICAL", "WARN", "FATAL")]
-    # A check that found nobody in time on a busy machine has found nothing; without its connections there is no grade.
-    bad = [item for item in bad if not (item["severity"] == "WARN" and item["finding"].startswith("check failed"))]
     assert [item for item in bad if item["id"] not in ACCEPTED] == [], said
     assert values["overall_grade"] in ("A", "A+"), said
     for version in ("SSLv2", "SSLv3", "TLS1", "TLS1_1"):
         assert "not offered" in values[version]
-    assert "offered" in values["TLS1_2"]
-    assert "offered" in values["TLS1_3"]
+    assert values["TLS1_2"].startswith("offered")
+    assert values["TLS1_3"].startswith("offered")
 
 
 # --- what the front does for an app
@@ -192,7 +193,7 @@ def test_limits_of_an_app(host):
     assert good(host, "/limited/", method="POST", body="x" * 20000).status == 413
     assert 429 in [good(host, "/limited/").status for _ in range(60)]
     assert {good(host).status for _ in range(60)} == {200}
-    until(lambda: good(host, "/limited/?wait=4").status == 504)
+    until(lambda: good(host, "/limited/?wait=7").status == 504)
 
 
 def test_passwords_are_tried_a_few_times(host):

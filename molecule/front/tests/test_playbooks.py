@@ -43,25 +43,28 @@ def test_maintenance_keeps_strangers_out_and_deploys_go_on(host, tmp_path):
     workers = host.check_output("pgrep -f 'nginx: worker'")
     assert maintain(host, "on", "--check")[1]["changed"] == 1
     until(lambda: good(host, "/limited/").status == 200)
-    run, counts = maintain(host, "on")
-    assert (run.returncode, counts["changed"]) == (0, 1), run.stdout
-    answer = good(host, "/limited/")
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "120")
-    assert "The page of the app" in answer.text
-    assert good(host).status == 200
-    assert maintain(host, "on")[1]["changed"] == 0
-    assert workers == host.check_output("pgrep -f 'nginx: worker'"), "nginx was not even reloaded"
-    status = playbook("playbooks/status.yml", "-l", me(host), "-e", f"json={tmp_path}/status")
-    assert "ok, in maintenance" in status.stdout
-    rows = {row["app"]: row["maintenance"] for row in json.loads((tmp_path / "status").read_text())}
-    assert rows == {"good": False, "limited": True}
-    before = release(host)
-    words = described(tmp_path, limited={"environment": {"NEW": "1"}})
-    deployed = playbook("deploy.yml", "-l", me(host), "-e", "app=limited", "-e", words)
-    assert deployed.returncode == 0, deployed.stdout
-    assert release(host) != before
-    assert good(host, "/limited/").status == 503
-    assert maintain(host, "off")[1]["changed"] == 1
+    try:
+        run, counts = maintain(host, "on")
+        assert (run.returncode, counts["changed"]) == (0, 1), run.stdout
+        answer = good(host, "/limited/")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "120")
+        assert "The page of the app" in answer.text
+        assert good(host).status == 200
+        assert maintain(host, "on")[1]["changed"] == 0
+        assert workers == host.check_output("pgrep -f 'nginx: worker'"), "nginx was not even reloaded"
+        status = playbook("playbooks/status.yml", "-l", me(host), "-e", f"json={tmp_path}/status")
+        assert "ok, in maintenance" in status.stdout
+        rows = {row["app"]: row["maintenance"] for row in json.loads((tmp_path / "status").read_text())}
+        assert rows == {"good": False, "limited": True}
+        before = release(host)
+        words = described(tmp_path, limited={"environment": {"NEW": "1"}})
+        deployed = playbook("deploy.yml", "-l", me(host), "-e", "app=limited", "-e", words)
+        assert deployed.returncode == 0, deployed.stdout
+        assert release(host) != before
+        assert good(host, "/limited/").status == 503
+    finally:
+        _, counts = maintain(host, "off")
+    assert counts["changed"] == 1
     until(lambda: good(host, "/limited/").status == 200)
 
 
@@ -80,13 +83,15 @@ def test_bad_lines_of_one_app_take_nobody_down(host, tmp_path):
     words = described(
         tmp_path, limited={"nginx_extra": "no_such_directive;"}, good={"nginx_extra": "add_header X-New 1;"}
     )
-    run = playbook("playbooks/provision.yml", "-l", me(host), "-e", words)
-    assert run.returncode
-    assert "flask_apps (limited).nginx_extra is refused by nginx: the earlier lines stay" in run.stdout
-    assert "no_such_directive" in run.stdout
-    until(lambda: good(host).headers["X-New"] == "1")
-    until(lambda: good(host, "/limited/").status == 200)
-    back = playbook("playbooks/provision.yml", "-l", me(host))
+    try:
+        run = playbook("playbooks/provision.yml", "-l", me(host), "-e", words)
+        assert run.returncode
+        assert "flask_apps (limited).nginx_extra is refused by nginx: the earlier lines stay" in run.stdout
+        assert "no_such_directive" in run.stdout
+        until(lambda: good(host).headers["X-New"] == "1")
+        until(lambda: good(host, "/limited/").status == 200)
+    finally:
+        back = playbook("playbooks/provision.yml", "-l", me(host))
     assert back.returncode == 0, back.stdout
     until(lambda: good(host).headers["X-New"] is None)
 

@@ -94,7 +94,8 @@ elif moment == "shown":
     wait(shown)
 elif moment == "STOPPING":
     wait(shown)
-    wait(lambda: live()["statename"] == moment)
+    # It may be short: what follows is right too.
+    wait(lambda: live()["statename"] != "RUNNING")
 elif moment == "STOPPED":
     # Its next process is there within 10 ms: to ask supervisord would often be too late.
     wait(shown)

@@ -15,11 +15,12 @@ def seconds():
 
 
 def killed(shop, moment, **more):
-    """Kill a deploy and see that visitors get something whole."""
+    """Kill a deploy, see that visitors get something whole, and return how many processes were killed on the host."""
     before = shop.sealed()
-    assert int(shop.deploy_until(moment, "modules", **more)) >= 1
+    count = int(shop.deploy_until(moment, "modules", **more))
     assert shop.serves_a_whole_release()
     assert len(shop.sealed() - before) <= 1
+    return count
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -29,7 +30,10 @@ def test_killed_after_a_while(shop, seconds, part):
         seconds.append(float(shop.deploy_until("end", "none", die=False)))
     with shop.visited():
         shop.edit()
-        killed(shop, str(part * seconds[0]))
+        while not killed(shop, str(part * seconds[0])):
+            # It was measured while this machine had more to do: the deploy had ended before.
+            seconds[0] *= 0.8
+            shop.edit()
         shop.converges()
 
 
@@ -38,7 +42,7 @@ def test_killed_while_a_hook_runs(shop, hook):
     before = shop.release()
     with shop.visited():
         shop.edit()
-        killed(shop, "sleeps", **{hook: HOOK})
+        assert killed(shop, "sleeps", **{hook: HOOK})
         assert shop.release() == before
         shop.converges()
 
@@ -47,7 +51,7 @@ def test_killed_while_the_venv_is_built(shop):
     before = shop.release()
     with shop.visited():
         shop.edit(requirements_txt="flask\nsix==1.17.0\n")
-        killed(shop, "builds")
+        assert killed(shop, "builds")
         assert shop.release() == before
         assert shop.deploy() != before
         shop.converges()
@@ -57,10 +61,10 @@ def test_killed_while_the_venv_is_built(shop):
 def test_killed_while_visitors_are_on_the_standby(shop, moment):
     before = shop.release()
     # A long request is what the live program still answers while it is stopping.
-    slow = Client("slow", connections=1, path="/slow/2.0", pause=0)
+    slow = Client("slow", connections=1, path="/slow/2.0", pause=0, timeout=20)
     with shop.visited(120, slow):
         shop.edit()
-        killed(shop, moment)
+        assert killed(shop, moment)
         assert shop.release() != before
         shop.converges()
 

@@ -226,6 +226,8 @@ def codes(host):
     until(lambda: ask(host, name="alice.example").status == ask(host, name="bob.example").status == 200)
     until(lambda: host.run("su - alice -c 'supervisorctl status'").stdout.count("RUNNING") == 3)
     until(lambda: host.run("su - bob -c 'supervisorctl status'").stdout.count("RUNNING") == 3)
+    # What runs may not listen yet.
+    until(lambda: program(host, "alice", "true") == program(host, "bob", "true") == "")
     make = (
         "mkdir -p .ssh .cache open && chmod 777 open && echo mine > .ssh/id_test && echo mine > note"
         f" && echo mine > open/note && chmod 666 open/note && echo mine > {APP}/data/note && chmod 666 {APP}/data/note"

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -113,13 +112,12 @@ def test_the_skeletons_own_commands(clone: Path) -> None:
     develop, lock = re.findall(r"```console\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     commands = re.sub(r"^\$ ", "", develop, flags=re.MULTILINE).splitlines()
     assert commands[-1] == "flask run --debug"
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = 18141  # No visitor's end of a connection takes it meanwhile.
     # What comes last runs until it is stopped: it is asked meanwhile.
     run(folder, "\n".join([
         *commands[:-1],
         f"{commands[-1]} --no-reload --port {port} >flask.log 2>&1 & app=$!",
-        f"for _ in $(seq 100); do ! curl -sf -o status http://127.0.0.1:{port}/status || break; sleep 0.1; done",
+        f"for _ in $(seq 600); do ! curl -sf -o status http://127.0.0.1:{port}/status || break; sleep 0.1; done",
         "kill $app",
     ]))  # fmt: skip
     assert json.loads((folder / "status").read_text())["database"] == "ok"

@@ -1,5 +1,6 @@
 """Rollback, restart, status, hooks, the lock and check mode, each under visitors and beside an app left alone."""
 
+import calendar
 import json
 import re
 import time
@@ -116,18 +117,24 @@ def test_two_deploys_at_once(shop):
     with shop.visited(), ThreadPoolExecutor() as threads:
         shop.edit()
         start = time.time()
-        first = threads.submit(shop.play, "deploy", before_switch="sleep 14")
-        until(lambda: shop.host.run(f"pgrep -u {shop.name} -xf 'sleep 14'").rc == 0)
-        second = shop.play("deploy")
-        assert not first.done()
-        assert second.returncode != 0
-        since = r"another deploy is under way: \w+@[\w-]+ since (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC"
-        found = re.search(since, said(second))
-        assert found, said(second)
-        assert time.strftime("%Y-%m-%d %H:%M", time.gmtime(start))[:-1] in found[1]
-        third = shop.play("deploy", "-e", "wait=60")
+        first = threads.submit(shop.play, "deploy", before_switch="until test -e instance/go; do sleep .1; done")
+        try:
+            until(lambda: shop.host.run(f"pgrep -u {shop.name} -f '^[^ ]*sh -c until test'").rc == 0)
+            second = shop.play("deploy")
+            assert not first.done()
+            assert second.returncode != 0
+            since = r"another deploy is under way: \w+@[\w-]+ since (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC"
+            found = re.search(since, said(second))
+            assert found, said(second)
+            assert int(start) <= calendar.timegm(time.strptime(found[1], "%Y-%m-%d %H:%M:%S")) <= time.time()
+            third = threads.submit(shop.play, "deploy", "-e", "wait=60")
+            count = len(shop.host.check_output(MODULE).split())
+            until(lambda: len(shop.host.check_output(MODULE).split()) > count)
+        finally:
+            shop.account(f"touch {shop.root}/data/go")
         assert changed(first.result()) == 1
-        assert changed(third) == 1
+        assert changed(third.result()) == 1
+        shop.account(f"rm {shop.root}/data/go")
     assert [entry["action"] for entry in history(shop)[-2:]] == ["deploy", "deploy"]
     shop.rests()
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from asking import CHECKOUT, playbook
+from asking import CHECKOUT, pids, playbook, until
 from changing import changed
 from cryptography import x509
 
@@ -95,6 +95,12 @@ class Site:
         finally:
             connection.close()
 
+    def until(self, true):
+        """Wait until something is true of what nginx serves, and its workers from before accept nothing any more."""
+        until(true)
+        workers = int(self.host.check_output("nproc"))
+        until(lambda: len(pids(self.host, "nginx: worker process$")) == workers)
+
     # --- as people who run it
 
     def play(self, name, *words, **variables):
@@ -116,7 +122,8 @@ class Site:
         """Run what the timer runs; return how it ended and what it said."""
         invocation = self.host.run(f"systemctl start {UNIT}; echo $?; systemctl show -P InvocationID {UNIT}").stdout
         code, number = invocation.split()
-        return int(code), self.host.check_output(f"journalctl -o cat _SYSTEMD_INVOCATION_ID={number}")
+        read = f"journalctl --sync; journalctl -o cat _SYSTEMD_INVOCATION_ID={number}"
+        return int(code), self.host.check_output(read)
 
     @contextmanager
     def away(self):

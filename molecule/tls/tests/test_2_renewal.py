@@ -26,7 +26,7 @@ def test_renewals_lose_no_request(site):
             site.due()
             code, words = site.renew()
             assert code == 0, words
-            until(lambda: site.serial("shop") != serials[-1])
+            site.until(lambda: site.serial("shop") != serials[-1])
             serials.append(site.serial("shop"))
         seen = visitors.report().total
         until(lambda: visitors.report().total > seen + 100)
@@ -53,4 +53,4 @@ def test_a_failing_renewal_is_seen_and_the_old_certificate_is_served(site):
     code, words = site.renew()
     assert code == 0, words
     assert site.host.run(f"systemctl is-failed {UNIT}").stdout.strip() == "inactive"
-    until(lambda: site.serial("shop") != before)
+    site.until(lambda: site.serial("shop") != before)

@@ -24,10 +24,10 @@ def test_a_self_signed_certificate_is_renewed_before_its_end(site):
     make = MADE.replace("%s", name) + f" -addext subjectAltName=DNS:{name} -days 20"
     site.host.check_output(f"{make} -keyout {folder}/privkey.pem -out {folder}/fullchain.pem")
     site.host.check_output("nginx -t -q && systemctl reload nginx")
-    until(lambda: site.certificate("blog").not_valid_after_utc.timestamp() < time.time() + 21 * 86400)
+    site.until(lambda: site.certificate("blog").not_valid_after_utc.timestamp() < time.time() + 21 * 86400)
     code, words = site.renew()
     assert code == 0, words
-    until(lambda: site.certificate("blog").not_valid_after_utc.timestamp() > time.time() + 300 * 86400)
+    site.until(lambda: site.certificate("blog").not_valid_after_utc.timestamp() > time.time() + 300 * 86400)
 
 
 def test_nginx_is_not_reloaded_with_a_configuration_that_it_refuses(site):
@@ -46,7 +46,7 @@ def test_nginx_is_not_reloaded_with_a_configuration_that_it_refuses(site):
     assert site.serial("shop") == before
     code, words = site.renew()
     assert code == 0, words
-    until(lambda: site.serial("shop") != before)
+    site.until(lambda: site.serial("shop") != before)
 
 
 def test_a_revoked_certificate_is_replaced(site):
@@ -58,7 +58,7 @@ def test_a_revoked_certificate_is_replaced(site):
     assert '"Revoked"' in acme(f"/cert-status-by-serial/{before:x}")
     run = site.play("provision", tls_renew=True)
     assert run.returncode == 0, said(run)
-    until(lambda: site.serial("paper") != before)
+    site.until(lambda: site.serial("paper") != before)
     assert '"Valid"' in acme(f"/cert-status-by-serial/{site.serial('paper'):x}")
     assert site.trusted("paper")
 
@@ -67,11 +67,11 @@ def test_a_certificate_that_has_ended_is_replaced_by_the_next_deploy(site):
     short = {"tls_acme_directory": "https://acme.test:14002/dir"}
     kept = site.serial("shop")
     site.deploy(**short)
-    until(lambda: site.serial("shop") != kept)
+    site.until(lambda: site.serial("shop") != kept)
     first = site.certificate("shop")
     until(lambda: time.time() > first.not_valid_after_utc.timestamp() + 1)
     assert site.deploy(**short) > 0
-    until(lambda: site.serial("shop") != first.serial_number)
+    site.until(lambda: site.serial("shop") != first.serial_number)
     # Back at the directory from before, its certificate is still there and its account too.
     site.deploy()
-    until(lambda: site.serial("shop") == kept)
+    site.until(lambda: site.serial("shop") == kept)

@@ -1,6 +1,5 @@
 """What goes wrong while certificates are ordered: said clearly, and the apps are served meanwhile."""
 
-from asking import until
 from changing import said
 from conftest import on_acme_host, resolve
 
@@ -32,7 +31,7 @@ def test_a_name_that_does_not_resolve(site):
     resolve(site.full("late"), site.address)
     code, words = site.renew()
     assert code == 0, words
-    until(lambda: site.trusted("late"))
+    site.until(lambda: site.trusted("late"))
     assert site.names("late") == set(names)
     assert site.get("late", tls=False)[0] == 308
     assert site.deploy(shop_more={"domains": names}) > 0, "the host is looked after once more, and then left alone"
@@ -53,6 +52,7 @@ def test_rate_limited(site):
     code, words = site.renew()
     assert code == 1
     assert words.count("It is not asked again before") == 2
+    on_acme_host("journalctl", "--sync")
     orders = on_acme_host("journalctl", "-o", "cat", "-u", "limited").count("asked for an order")
     assert orders == 2, "one for each of two certificates"
     assert site.serial("shop") == before
@@ -72,8 +72,8 @@ def test_a_server_that_is_away(site):
         assert site.trusted("shop")
     code, words = site.renew()
     assert code == 0, words
-    until(lambda: site.trusted("other"))
-    until(lambda: site.names("shop") == {site.full("shop"), site.full("www.shop")})
+    site.until(lambda: site.trusted("other"))
+    site.until(lambda: site.names("shop") == {site.full("shop"), site.full("www.shop")})
     assert not site.host.file(f"/etc/hosted.flask/tls/{site.full('late')}").exists
     site.deploy()
     assert site.names("blog") == {site.full("blog")}

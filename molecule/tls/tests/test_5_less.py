@@ -3,7 +3,6 @@
 import ssl
 
 import pytest
-from asking import until
 from changing import said
 
 testinfra_hosts = ["ansible://hosted-test-tls"]
@@ -51,5 +50,5 @@ def test_no_app_at_all(site):
 
 def test_the_way_back(site):
     assert site.deploy() > 0
-    until(lambda: site.trusted("shop"))
+    site.until(lambda: site.trusted("shop"))
     assert site.deploy() == 0

@@ -24,8 +24,7 @@ def test_every_program_that_should_runs(host):
         lines = host.run("su - basic_flask -c 'supervisorctl status'").stdout.splitlines()
         return [line.split()[:2] for line in lines]
 
-    until(lambda: "STARTING" not in str(states()))
-    assert states() == [["basic_flask", "RUNNING"], ["basic_flask-socket", "RUNNING"]]
+    until(lambda: states() == [["basic_flask", "RUNNING"], ["basic_flask-socket", "RUNNING"]])
 
 
 def test_one_server_with_its_workers_and_no_orphan(host):

@@ -114,7 +114,10 @@ def test_programs_with_old_libraries_begin_anew_after_an_upgrade(host, outside):
         " grep -qs 'so.* (deleted)' /proc/$(systemctl show -P MainPID nginx)/maps"
     )
     port = int(host.ansible.get_variables()["test_publish"][0].partition(":")[0])
-    clients = Client("new", rate=50, expect="0"), Client("kept", rate=50, keep_alive=True, expect="0")
+    clients = (
+        Client("new", rate=50, expect="0", timeout=20),
+        Client("kept", rate=50, keep_alive=True, expect="0", timeout=20),
+    )
     with Visitors(port, *clients, seconds=300) as visitors:
         until(lambda: visitors.report().total > 50)
         host.check_output("systemctl start apt-daily-upgrade.service")

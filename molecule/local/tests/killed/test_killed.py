@@ -1,6 +1,6 @@
 """After supervisord was killed with no warning, its programs left without it, and a deploy."""
 
-from asking import PROJECT, pids
+from asking import PROJECT
 
 
 def test_all_programs_run_again(host):
@@ -18,10 +18,8 @@ def test_all_programs_run_again(host):
 def test_no_process_is_left_over(host):
     """All there is descends from the new supervisord."""
     root = int((PROJECT / ".hosted/run/supervisord.pid").read_text())
-    ours = set(pids(host, rf"{PROJECT}/.hosted/"))
-    parents = {
-        int(pid): int(parent)
-        for pid, parent in (row.split() for row in host.check_output("ps axo pid,ppid --no-headers").splitlines())
-    }
+    rows = [row.split(None, 2) for row in host.check_output("ps axwwo pid,ppid,args --no-headers").splitlines()]
+    parents = {int(pid): int(parent) for pid, parent, _ in rows}
+    ours = {int(pid) for pid, _, words in rows if f"{PROJECT}/.hosted/" in words}
     assert root in ours
     assert {pid for pid in ours if pid != root and parents[pid] not in ours} == set()
