@@ -28,7 +28,9 @@ from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask, b
 # that ends by itself (a thread that gives up, memory that runs out) mostly does so in its first two.
 WATCH = 3.0
 # From its loader: on a host it is no file, it was sent with the call.
-LISTEN = listen.__loader__.get_source(listen.__name__)
+_source = listen.__loader__.get_source(listen.__name__)
+# Text in what Ansible sends to a host, bytes from its loader of collections.
+LISTEN = _source if isinstance(_source, str) else _source.decode()
 
 
 class Switch:
