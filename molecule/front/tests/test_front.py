@@ -133,6 +133,20 @@ def test_a_name_without_a_certificate_gets_none(host, name):
             context().wrap_socket(raw, server_hostname=name)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_is_resumed(host, version):
+    client, session = context(), None
+    client.minimum_version = client.maximum_version = version
+    for resumed in (False, True):
+        with socket.create_connection(("127.0.0.1", port(host, 443)), 30) as raw:
+            with client.wrap_socket(raw, server_hostname="secure.example", session=session) as secured:
+                assert secured.session_reused is resumed
+                # TLS 1.3 sends what the next one needs before the first answer.
+                secured.sendall(b"GET / HTTP/1.1\r\nHost: secure.example\r\n\r\n")
+                assert secured.recv(1000).startswith(b"HTTP/1.1 200 ")
+                session = secured.session
+
+
 # Of testssl.sh, with the severities that it gives them.
 ACCEPTED = {
     # The test's own authority has neither a list of what it revoked nor a name that the world's DNS knows.
@@ -142,11 +156,15 @@ ACCEPTED = {
     "DNS_CAArecord",
     # Of testssl.sh's own openssl.
     "engine_problem",
+    # Its client hangs up as soon as it is connected, now and then before TLS 1.3's ticket has reached it. Resumption
+    # is a fact in testssl.sh, neither good nor bad, and test_a_session_is_resumed asks for it.
+    "sessionresumption_ticket",
+    "sessionresumption_ID",
 }
 
 
-def test_testssl_finds_nothing(host):
-    """Asked from the Debian 13 host; its testssl.sh gives grades."""
+def testssl(host):
+    """Return what testssl.sh of the Debian 13 host, which gives grades, finds on this one, and what it printed."""
     report, address = f"/root/{me(host)}.json", host.check_output("hostname -I").split()[0]
     # It gives up on what a busy machine does not answer in a few seconds; without its connections there is no grade.
     patience = " ".join(f"{name}=60" for name in ("HEADER_MAXSLEEP", "MAX_WAITSOCK", "CCS_MAX_WAITSOCK"))
@@ -155,10 +173,18 @@ def test_testssl_finds_nothing(host):
     command = f"rm -f {report}; {patience} testssl {options} --jsonfile {report} --ip {address}"
     asker = [CHECKOUT / "tests/hosts", "podman", "exec", "hosted-test-front-13", "sh", "-c"]
     said = subprocess.run([*asker, f"{command} https://secure.example:443"], capture_output=True, text=True).stdout
-    found = json.loads(subprocess.check_output([*asker, f"cat {report}"]))
+    return json.loads(subprocess.check_output([*asker, f"cat {report}"])), said
+
+
+def test_testssl_finds_nothing(host):
+    # WARN is a check that it gave up, not a finding: then it is asked once more.
+    for _ in range(3):
+        found, said = testssl(host)
+        found = [item for item in found if item["id"] not in ACCEPTED]
+        if not [item for item in found if item["severity"] == "WARN"]:
+            break
+    assert [item for item in found if item["severity"] in ("MEDIUM", "HIGH", "CRITICAL", "WARN", "FATAL")] == [], said
     values = {item["id"]: item["finding"] for item in found}
-    bad = [item for item in found if item["severity"] in ("MEDIUM", "HIGH", "CRITICAL", "WARN", "FATAL")]
-    assert [item for item in bad if item["id"] not in ACCEPTED] == [], said
     assert values["overall_grade"] in ("A", "A+"), said
     for version in ("SSLv2", "SSLv3", "TLS1", "TLS1_1"):
         assert "not offered" in values[version]
