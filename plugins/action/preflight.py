@@ -31,7 +31,8 @@ STAMPS = {"server": "/var/lib/hosted.flask"}
 HOST_ROLES = ("server", "supervisord", "tls", "nginx")
 # Plugins that do these roles' work.
 HOST_PLUGINS = ("modules/nginx_sites.py", "modules/certificates.py", "modules/host_facts.py", "modules/host_files.py",
-                "modules/firewall.py", "module_utils/certificates.py", "module_utils/files.py")  # fmt: skip
+                "modules/account_homes.py", "modules/firewall.py", "module_utils/certificates.py",
+                "module_utils/files.py")  # fmt: skip
 # Variables of theirs that are for one run, and one whose keys must not be guessed from the stamp.
 NOT_STAMPED = ("tls_renew", "tls_certificates")
 # What these roles know of an app.

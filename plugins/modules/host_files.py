@@ -8,6 +8,7 @@ module: host_files
 short_description: Write small files of the host and bring them into force, or put the earlier ones back
 description:
   - All in one round trip. Where a command refuses what was written, all files are as they were, and the module fails.
+  - What a run that was interrupted had still to bring into force, the next one does.
 options:
   files:
     description: The files, root's and readable by all.
@@ -24,13 +25,14 @@ options:
         type: str
         required: true
       check:
-        description: Run when all are written and this one changed; what fails refuses it.
+        description: A command to run when all are written and this one changed; what fails refuses it.
         type: str
         default: ""
       apply:
-        description: Run after all checks when this one changed, once for all that say the same.
-        type: str
-        default: ""
+        description: Commands to run after all checks when this one changed, each once for all that name it.
+        type: list
+        elements: str
+        default: []
 attributes:
   check_mode: {support: full, description: Writes nothing and runs nothing.}
   diff_mode: {support: full, description: Shows each file.}
@@ -42,7 +44,7 @@ EXAMPLES = r"""
     files:
       - path: /etc/systemd/journald.conf.d/limit.conf
         content: "[Journal]\nSystemMaxUse=500M\n"
-        apply: systemctl restart systemd-journald.service
+        apply: [systemctl restart systemd-journald.service]
 """
 RETURN = r"""
 files:
@@ -51,11 +53,16 @@ files:
   returned: success
 """
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hosted.flask.plugins.module_utils.files import discard, write
+
+# The commands that a run has still to run, from before its first file until after its last command.
+OWED = Path("/var/lib/hosted.flask/owed.json")
 
 
 def put(path: Path, text: str) -> None:
@@ -63,15 +70,27 @@ def put(path: Path, text: str) -> None:
     if not text:
         discard(path)
         return
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    # Readable by all whatever root's umask is: sshd reads an account's keys with that account's rights.
+    for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+        folder.mkdir()
+        folder.chmod(0o755)
     write(path, text, 0o644)
+
+
+def commands(files: list[dict[str, Any]]) -> list[str]:
+    """Return the commands of these files, the checks first, each once."""
+    said = [file["check"] for file in files] + [command for file in files for command in file["apply"]]
+    return list(dict.fromkeys(filter(None, said)))
 
 
 def main() -> None:
     """Run the module."""
-    words = {"type": "str", "default": ""}
-    options = {"path": {"type": "path", "required": True}, "content": {"type": "str", "required": True}}
-    options |= {"check": words, "apply": words}
+    options = {
+        "path": {"type": "path", "required": True},
+        "content": {"type": "str", "required": True},
+        "check": {"type": "str", "default": ""},
+        "apply": {"type": "list", "elements": "str", "default": []},
+    }
     module = AnsibleModule(
         argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": options}},
         supports_check_mode=True,
@@ -84,26 +103,34 @@ def main() -> None:
         for path in changed
     ]
 
-    def commands(kind: str) -> list[str]:
-        """Return the commands of what changed, each once, in their order."""
-        said = [file[kind] for file in module.params["files"] if Path(file["path"]) in changed]
-        return list(dict.fromkeys(filter(None, said)))
-
     def run(command: str) -> str:
         """Run one; return what it said if it failed."""
         code, out, err = module.run_command(command, environ_update={"PATH": f"{os.defpath}:/usr/sbin:/sbin"})
         return f"{command}: {(err or out).strip()}" if code else ""
 
-    if changed and not module.check_mode:
+    known = commands(module.params["files"])
+    owed = json.loads(OWED.read_text()) if OWED.exists() else []
+    asked = commands([file for file in module.params["files"] if Path(file["path"]) in changed])
+    due = [command for command in known if command in [*asked, *owed]]
+
+    def owe(mine: list[str]) -> None:
+        """Write down what is still to be run, beside what other tasks owe."""
+        left = [command for command in owed if command not in known] + mine
+        put(OWED, json.dumps(left) if left else "")
+
+    if (changed or due) and not module.check_mode:
+        if due:
+            owe(due)
         for path in changed:
             put(path, wanted[path])
-        if refused := next(filter(None, map(run, commands("check") + commands("apply"))), ""):
+        if refused := next(filter(None, map(run, due)), ""):
             for path in changed:
                 put(path, before[path])
-            for command in commands("apply"):
-                run(command)
+            owe([command for command in due if run(command)])
             module.fail_json(msg=f"the host refuses the new files, the earlier ones are back: {refused}", diff=diff)
-    module.exit_json(changed=bool(changed), files=[str(path) for path in changed], diff=diff)
+        if due:
+            owe([])
+    module.exit_json(changed=bool(changed or due), files=[str(path) for path in changed], diff=diff)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,8 @@ def test_an_account_differs_in_what_its_row_says(kind: str, section: str) -> Non
     ]
     more = {"server_apps": apps, "server_accounts": {"shop": {"memory": "4G", "tasks": 2000}}}
     lines = {
-        name: render("server", "limits.conf.j2", item=[name, kind], **more).splitlines() for name in ("shop", "blog")
+        name: render("server", "limits.conf.j2", __server_account=name, __server_kind=kind, **more).splitlines()
+        for name in ("shop", "blog")
     }
     assert section in lines["shop"]
     assert {"MemoryMax=4G", "TasksMax=2000", "CPUWeight=100"} <= set(lines["shop"])

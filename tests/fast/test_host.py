@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.hosted.flask.plugins.action import firewall as action
-from ansible_collections.hosted.flask.plugins.modules import firewall, host_facts, host_files
+from ansible_collections.hosted.flask.plugins.modules import account_homes, firewall, host_facts, host_files
 
 # --- how ssh comes in
 
@@ -76,10 +79,11 @@ Write = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def write(capsys: pytest.CaptureFixture[str]) -> Write:
+def write(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Return what runs the module that writes files."""
+    monkeypatch.setattr(host_files, "OWED", tmp_path / "state/owed.json")
 
-    def run(*files: dict[str, str], check: bool = False) -> dict[str, Any]:
+    def run(*files: dict[str, Any], check: bool = False) -> dict[str, Any]:
         capsys.readouterr()
         with patch_module_args({"files": [*files], "_ansible_check_mode": check}), pytest.raises(SystemExit):
             host_files.main()
@@ -89,7 +93,7 @@ def write(capsys: pytest.CaptureFixture[str]) -> Write:
 
 
 def test_files_are_written_once_and_removed(write: Write, tmp_path: Path) -> None:
-    file = {"path": str(tmp_path / "a.d/x.conf"), "content": "one\n", "apply": f"touch {tmp_path}/applied"}
+    file = {"path": str(tmp_path / "a.d/x.conf"), "content": "one\n", "apply": [f"touch {tmp_path}/applied"]}
     assert write(file, check=True)["changed"] is True
     assert list(tmp_path.iterdir()) == []
     answer = write(file)
@@ -110,10 +114,10 @@ def test_files_that_are_refused_are_put_back(kind: str, write: Write, tmp_path: 
     """All of them, also those that nobody has refused."""
     good, bad = tmp_path / "good", tmp_path / "bad"
     good.write_text("earlier\n")
-    count = f"sh -c 'echo run >> {tmp_path}/applied'"
+    count, refuse = f"sh -c 'echo run >> {tmp_path}/applied'", "sh -c 'echo no such word >&2; exit 1'"
     answer = write(
-        {"path": str(good), "content": "later\n", "apply": count},
-        {"path": str(bad), "content": "x\n", kind: "sh -c 'echo no such word >&2; exit 1'"},
+        {"path": str(good), "content": "later\n", "apply": [count]},
+        {"path": str(bad), "content": "x\n", kind: refuse if kind == "check" else [refuse]},
     )
     assert answer["failed"] is True
     assert "no such word" in answer["msg"]
@@ -121,6 +125,112 @@ def test_files_that_are_refused_are_put_back(kind: str, write: Write, tmp_path: 
     assert not bad.exists()
     # Once for the new one, if it came to that, and once for the earlier one.
     assert len((tmp_path / "applied").read_text().splitlines()) == (1 if kind == "check" else 2)
+
+
+def test_files_are_readable_by_all_whatever_the_umask_is(write: Write, tmp_path: Path) -> None:
+    """Sshd reads an account's keys with that account's rights."""
+    umask = os.umask(0o077)
+    try:
+        write({"path": str(tmp_path / "a/b/c"), "content": "x\n"})
+    finally:
+        os.umask(umask)
+    assert [oct((tmp_path / path).stat().st_mode)[-3:] for path in ("a", "a/b", "a/b/c")] == ["755", "755", "644"]
+
+
+@pytest.mark.parametrize("after", [0, 1, 2], ids=["no_file", "one_file", "all_files"])
+def test_the_next_run_does_what_an_interrupted_one_left(
+    after: int, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"path": str(tmp_path / "one"), "content": "1\n", "apply": [f"touch {tmp_path}/applied.one"]}
+    two = {"path": str(tmp_path / "two"), "content": "2\n", "apply": [f"touch {tmp_path}/applied.two"]}
+    put, calls = host_files.put, iter(range(9))
+
+    def interrupted(path: Path, text: str) -> None:
+        if path.parent == tmp_path and next(calls) == after:
+            raise KeyboardInterrupt
+        put(path, text)
+
+    monkeypatch.setattr(host_files, "put", interrupted)
+    if after == 2:
+        monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.run_command", lambda *_, **__: 1 / 0)
+    with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
+        write(one, two)
+    monkeypatch.undo()
+    monkeypatch.setattr(host_files, "OWED", tmp_path / "state/owed.json")
+    assert write({"path": str(tmp_path / "other"), "content": "", "apply": ["false"]})["changed"] is False
+    assert write(one, two, check=True)["changed"] is True
+    assert write(one, two)["changed"] is True
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two", "applied.one", "applied.two", "state"}
+    assert write(one, two)["changed"] is False
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+# --- homes of accounts
+
+
+@pytest.fixture
+def open_homes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Return what runs the module that opens homes; account shop is who runs the tests."""
+    own = pwd.getpwuid(os.getuid())
+    known = {"shop": own}
+    monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
+    monkeypatch.setattr(grp, "getgrnam", {"www-data": grp.getgrgid(os.getgid())}.__getitem__)
+
+    def run(check: bool = False, **homes: str) -> dict[str, Any]:
+        capsys.readouterr()
+        with patch_module_args({"homes": homes, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+            account_homes.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def mode(path: Path) -> str:
+    return oct(path.stat().st_mode)[-4:]
+
+
+def test_a_home_is_opened_once(open_homes: Write, tmp_path: Path) -> None:
+    home = tmp_path / "homes/shop"
+    home.mkdir(parents=True, mode=0o755)
+    assert open_homes(check=True, shop=str(home))["changed"] is True
+    assert list(home.iterdir()) == []
+    answer = open_homes(shop=str(home))
+    assert answer["folders"] == [str(home), str(home / "apps")]
+    assert (mode(home), mode(home / "apps")) == ("0710", "2710")
+    assert open_homes(shop=str(home))["changed"] is False
+    (home / "apps").chmod(0o755)
+    answer = open_homes(shop=str(home))
+    assert answer["folders"] == [str(home / "apps")]
+    assert answer["diff"][0]["before"].endswith(" 0755\n")
+    assert mode(home / "apps") == "2710"
+
+
+def test_a_home_that_is_missing_is_made(open_homes: Write, tmp_path: Path) -> None:
+    assert open_homes(check=True, shop=str(tmp_path / "a/shop"))["changed"] is True
+    assert list(tmp_path.iterdir()) == []
+    open_homes(shop=str(tmp_path / "a/shop"))
+    assert mode(tmp_path / "a/shop/apps") == "2710"
+
+
+def test_a_link_that_root_made_is_followed_and_one_of_the_account_is_not(open_homes: Write, tmp_path: Path) -> None:
+    home, other = tmp_path / "home", tmp_path / "other"
+    (tmp_path / "disk").mkdir()
+    home.symlink_to(tmp_path / "disk")
+    other.mkdir(mode=0o700)
+    (home / "apps").symlink_to(other)
+    answer = open_homes(shop=str(home))
+    assert answer["failed"] is True
+    assert f"home of account shop: {home}/apps: " in answer["msg"]
+    assert "apps not as a link" in answer["msg"]
+    assert mode(other) == "0700"
+    assert mode(tmp_path / "disk") == "0710"
+    (home / "apps").unlink()
+    assert open_homes(shop=str(home))["changed"] is True
+
+
+def test_an_account_that_is_not_there(open_homes: Write, tmp_path: Path) -> None:
+    assert open_homes(check=True, blog=str(tmp_path / "blog"))["changed"] is True
+    assert "account blog is not there" in open_homes(blog=str(tmp_path / "blog"))["msg"]
 
 
 # --- rules

@@ -50,7 +50,7 @@ LIMITED: dict[str, Any] = {
 # What role server finds on a host.
 SSH = {"ssh_ports": [22, 2022], "login": "key", "passwords_off": False}
 # Read by others of their folder, made of them, and shown to people: none is a file on a host.
-PARTS = {"program.j2", "files.json.j2", "status.txt.j2"}
+PARTS = {"program.j2", "files.json.j2", "accounts.json.j2", "units.json.j2", "status.txt.j2"}
 TEMPLATES = sorted(path for path in ROOT.glob("roles/*/templates/*") if path.name not in PARTS)
 
 
@@ -63,13 +63,13 @@ def variables(role: str, **row: Any) -> dict[str, Any]:
         "supervisord": {
             "__supervisord_app": app,
             "supervisord_home": app["home"],
-            "item": "shop",
+            "__supervisord_account": "shop",
             "ansible_facts": {"getent_passwd": {"shop": ["x", "1000", "1000", "", "/srv/50%/shop", "/bin/bash"]}},
         },
         "server": {
             "server_apps": [{**app, "account_ours": True}],
-            "item": ["shop", "Service"],
             "__server_account": "shop",
+            "__server_kind": "Service",
             "__server_facts": SSH,
         },
         "nginx": {
