@@ -35,6 +35,18 @@ def write(path: Path, content: str | bytes, mode: int, name_too: bool = True) ->
         raise
 
 
+def put(path: Path, text: str | None) -> None:
+    """Write a file of the host that all may read, with the folders above it, or remove it where ``text`` is None."""
+    if text is None:
+        discard(path)
+        return
+    # Whatever root's umask is: sshd, to name one, reads an account's keys with that account's rights.
+    for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+        folder.mkdir()
+        folder.chmod(0o755)
+    write(path, text, 0o644)
+
+
 def restore(path: Path, content: str) -> None:
     """Put a file's earlier content back; empty means that there was no file."""
     if content:

@@ -59,22 +59,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hosted.flask.plugins.module_utils.files import discard, write
+from ansible_collections.hosted.flask.plugins.module_utils.files import put
 
 # The commands that a run has still to run, from before its first file until after its last command.
 OWED = Path("/var/lib/hosted.flask/owed.json")
-
-
-def put(path: Path, text: str) -> None:
-    """Write a file whole, or remove it where ``text`` is empty."""
-    if not text:
-        discard(path)
-        return
-    # Readable by all whatever root's umask is: sshd reads an account's keys with that account's rights.
-    for folder in reversed([folder for folder in path.parents if not folder.exists()]):
-        folder.mkdir()
-        folder.chmod(0o755)
-    write(path, text, 0o644)
 
 
 def commands(files: list[dict[str, Any]]) -> list[str]:
@@ -116,16 +104,16 @@ def main() -> None:
     def owe(mine: list[str]) -> None:
         """Write down what is still to be run, beside what other tasks owe."""
         left = [command for command in owed if command not in known] + mine
-        put(OWED, json.dumps(left) if left else "")
+        put(OWED, json.dumps(left) if left else None)
 
     if (changed or due) and not module.check_mode:
         if due:
             owe(due)
         for path in changed:
-            put(path, wanted[path])
+            put(path, wanted[path] or None)
         if refused := next(filter(None, map(run, due)), ""):
             for path in changed:
-                put(path, before[path])
+                put(path, before[path] or None)
             owe([command for command in due if run(command)])
             module.fail_json(msg=f"the host refuses the new files, the earlier ones are back: {refused}", diff=diff)
         if due:

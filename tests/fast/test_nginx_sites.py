@@ -17,6 +17,7 @@ from support import NGINX, tool, tree
 GOOD = "server { listen 127.0.0.1:8080; server_name %s; return 404; }\n"
 BAD = "server { listen 127.0.0.1:8080; no_such_directive on; }\n"
 CONF = NGINX + "    include {0}/conf.d/*.conf;\n}}\n"
+RELOAD = "try-reload-or-restart nginx.service"
 Run = Callable[..., dict[str, Any]]
 
 
@@ -39,14 +40,23 @@ def run(tmp_path: Path, etc: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     command = shlex.join([tool("nginx"), "-p", str(tmp_path), "-c", str(conf)])
     wrapper.write_text(f'#!/bin/sh\necho "$@" >> {shlex.quote(str(called))}\nexec {command} "$@"\n')
     wrapper.chmod(0o755)
+    systemctl = wrapper.with_name("systemctl")
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {shlex.quote(str(called))}\n')
+    systemctl.chmod(0o755)
     monkeypatch.setattr(os, "defpath", f"{wrapper.parent}:{os.defpath}")
+    monkeypatch.setattr(nginx_sites, "UNREAD", tmp_path / "state/unread")
+    monkeypatch.setattr(nginx_sites, "LOG_OWNER", Path.home().owner())
+    monkeypatch.setattr(nginx_sites, "LOG_GROUP", Path.home().group())
 
-    def run_module(files: dict[str, str], *, check: bool = False, **optional: str) -> dict[str, Any]:
+    def run_module(
+        files: dict[str, str], *, check: bool = False, logs: list[str] | None = None, **optional: str
+    ) -> dict[str, Any]:
         called.unlink(missing_ok=True)
         optional = {f"{app}.conf": app for app in optional}
         arguments = {
             "files": files,
             "optional": optional,
+            "logs": logs or [],
             "folder": str(etc / "ours"),
             "include": str(etc / "conf.d/ours.conf"),
         }
@@ -74,7 +84,7 @@ def test_sites_are_written_and_proven(run: Run, etc: Path) -> None:
     assert sorted(answer["files"]) == sorted(
         [*(str(etc / "ours" / name) for name in files), str(etc / "conf.d/ours.conf")]
     )
-    assert answer["asked"] == ["-t -q"]
+    assert answer["asked"] == ["-t -q", RELOAD]
 
 
 def test_a_second_run_changes_nothing_and_asks_nobody(run: Run, etc: Path) -> None:
@@ -146,6 +156,28 @@ def test_lines_of_an_app_that_nginx_refuses_keep_nobody_else_back(run: Run, etc:
     assert (again["changed"], again["files"], len(again["refused"])) == (False, [], 2)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    ["add_header X $typo;", "limit_req zone=mine;", "access_log /no/such/folder/x;", "proxy_cache nowhere;"],
+    ids=["variable", "zone", "file", "cache"],
+)
+@pytest.mark.parametrize("earlier", ["gzip on;\n", None], ids=["later", "first"])
+def test_lines_whose_file_nginx_does_not_name_are_found(lines: str, earlier: str | None, run: Run, etc: Path) -> None:
+    if earlier:
+        run(given(etc, a="gzip on;\n", b=earlier), a="", b="")
+    files = given(etc, a="gzip off;\n", b=f"{lines}\n", c="gzip off;\n")
+    answer = run(files, a="", b="", c="")
+    assert [message.partition(".")[0] for message in answer["refused"]] == ["flask_apps (b)"]
+    assert sites(etc) == files | {"b.conf": earlier or ""}
+    assert answer["asked"][-1] == RELOAD
+
+
+def test_the_same_mistake_in_two_apps(run: Run, etc: Path) -> None:
+    files = given(etc, a="add_header X $typo;\n", b="add_header X $typo;\n")
+    assert len(run(files, a="", b="")["refused"]) == 2
+    assert sites(etc) == files | {"a.conf": "", "b.conf": ""}
+
+
 def test_lines_of_an_app_that_became_wrong_are_left_out(run: Run, etc: Path) -> None:
     """They did not change, what they are read in did."""
     files = given(etc, a="gzip on;\n")
@@ -177,6 +209,71 @@ def test_stale_files_go_and_others_stay(run: Run, etc: Path) -> None:
     assert answer["changed"]
     assert sites(etc) == {"a.site.conf": GOOD % "a"}
     assert (etc / "conf.d/other.conf").read_text() == "# other\n"
+
+
+@pytest.mark.parametrize("where", ["writing", "asking", "reloading"])
+@pytest.mark.parametrize("text", [GOOD % "x", BAD], ids=["good", "bad"])
+def test_what_an_interrupted_run_wrote_is_proved_and_read_by_the_next(
+    where: str, text: str, run: Run, etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run({"_.site.conf": GOOD % "_"})
+
+    def end(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        if where == "writing":
+            put, calls = nginx_sites.put, iter(range(9))
+            broken.setattr(nginx_sites, "put", lambda path, new: end() if next(calls) == 2 else put(path, new))
+        elif where == "asking":
+            broken.setattr(nginx_sites.Sites, "asked", end)
+        else:
+            broken.setattr(nginx_sites.Sites, "run", lambda _, *words: end() if words[0] == "systemctl" else "")
+        with pytest.raises(KeyboardInterrupt):
+            run({"_.site.conf": text, "a.site.conf": GOOD % "a"})
+    again = run({"_.site.conf": text, "a.site.conf": GOOD % "a"})
+    if text == BAD:
+        assert "no_such_directive" in again["msg"]
+        assert RELOAD not in again["asked"]
+        again = run({"_.site.conf": GOOD % "_"})
+    assert again["changed"]
+    assert again["asked"][-1] == RELOAD
+    again = run({"_.site.conf": sites(etc)["_.site.conf"], **({"a.site.conf": GOOD % "a"} if text != BAD else {})})
+    assert (again["changed"], again["asked"]) == (False, [])
+
+
+def test_a_full_disk_leaves_everything_as_it_was(run: Run, etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run({"_.site.conf": GOOD % "_"})
+    before, put = tree(etc), nginx_sites.put
+
+    def full(path: Path, text: str | None) -> None:
+        if path.name == "b.site.conf":
+            raise OSError(28, "No space left on device")
+        put(path, text)
+
+    with monkeypatch.context() as small:
+        small.setattr(nginx_sites, "put", full)
+        answer = run({"_.site.conf": GOOD % "x", "a.site.conf": GOOD % "a", "b.site.conf": GOOD % "b"})
+    assert "cannot be written, the earlier ones are back" in answer["msg"]
+    assert "No space left" in answer["msg"]
+    assert {path: content[2] for path, content in tree(etc).items()} == {
+        path: content[2] for path, content in before.items()
+    }
+    assert run({"_.site.conf": GOOD % "_"})["changed"] is False
+
+
+def test_logs_are_made_and_kept_from_others(run: Run, tmp_path: Path) -> None:
+    logs = [str(tmp_path / "a.log"), str(tmp_path / "b.log")]
+    files = {"_.site.conf": GOOD % "_"}
+    run(files)
+    Path(logs[0]).write_text("a line\n")
+    Path(logs[0]).chmod(0o644)
+    assert run(files, logs=logs, check=True)["files"] == logs
+    assert not Path(logs[1]).exists()
+    assert run(files, logs=logs)["files"] == logs
+    assert [oct(Path(log).stat().st_mode)[-3:] for log in logs] == ["640", "640"]
+    assert Path(logs[0]).read_text() == "a line\n"
+    assert run(files, logs=logs)["changed"] is False
 
 
 @pytest.mark.parametrize("files", [{"_.site.conf": GOOD % "x"}, {"_.site.conf": BAD}, {}], ids=["good", "bad", "none"])
