@@ -253,7 +253,7 @@ class ActionModule(ActionBase):
         """
         users = sorted({app["account"] for app in apps}) if platform == "server" else []
         present = [app for app in apps if app["state"] == "present"]
-        pythons = sorted({app["python"] for app in present})
+        pythons = sorted({f"{app['account'] if platform == 'server' else '-'}:{app['python']}" for app in present})
         ports = fronts if platform == "server" else sorted({app["port"] for app in present})
         script = Path(rows.__file__).with_name("look.sh").read_text()
         words = [stamps, " ".join(users), " ".join(pythons), " ".join(map(str, ports))]

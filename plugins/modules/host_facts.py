@@ -24,6 +24,10 @@ ssh_ports:
   description: The TCP ports that sshd listens on or is told to, and that of the ssh connection in use.
   type: list
   returned: success
+keys_files:
+  description: Where sshd looks for an account's keys besides those that the inventory names.
+  type: list
+  returned: success
 login:
   description: C(key) or C(password), by which the connection in use logged in; C(none) without ssh, C(unknown).
   type: str
@@ -56,6 +60,8 @@ TIME_DAEMONS = {
     "/usr/lib/systemd/systemd-timesyncd": "systemd-timesyncd",
 }
 KEYS = ("publickey", "hostbased", "gssapi-with-mic")
+# Where role server writes the keys that the inventory names.
+OUR_KEYS = "/etc/ssh/authorized_keys.d/%u"
 
 
 def connection(proc: Path = Path("/proc")) -> dict[str, str]:
@@ -90,6 +96,16 @@ def ports(settings: str, sockets: str, unit: str, environment: dict[str, str]) -
         found += re.findall(r"^Listen=(?:.*:)?(\d+) \(Stream\)()", unit, re.MULTILINE)
     found += [(environment.get("SSH_CONNECTION", "").rpartition(" ")[2], "")]
     return sorted({int(port or other) for port, other in found if port or other})
+
+
+def keys_files(settings: str) -> list[str]:
+    """Return where sshd looks for an account's keys besides our own place.
+
+    :param settings: what ``sshd -T`` says.
+    """
+    found = re.search(r"^authorizedkeysfile (.*)$", settings, re.MULTILINE)
+    files = found[1].split() if found else [".ssh/authorized_keys", ".ssh/authorized_keys2"]
+    return [file for file in files if file not in ("none", OUR_KEYS)]
 
 
 def login(environment: dict[str, str], journal: str) -> str:
@@ -127,6 +143,7 @@ def main() -> None:
         journal = ask("journalctl", "-q", "-b", "-r", "-n1", "-ocat", "-tsshd", "-tsshd-session", f"--grep={accepted}")
     module.exit_json(
         ssh_ports=ports(settings, ask("ss", "-H", "-tlnp"), unit, environment),
+        keys_files=keys_files(settings),
         login=login(environment, journal),
         passwords_off=all(
             f"{name} no\n" in settings for name in ("passwordauthentication", "kbdinteractiveauthentication")

@@ -1,5 +1,5 @@
 # Looks at a host without changing it, in one round trip and without Python, which may be missing.
-# Words: home-of-the-stamp "accounts" "pythons" "ports". Prints lines "key=value ...".
+# Words: home-of-the-stamp "accounts" "account:python ..." "ports". Prints lines "key=value ...".
 stamp=$1 accounts=$2 pythons=$3 ports=$4
 if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$ID ${VERSION_ID:-?}"; fi
 [ -d /run/systemd/system ] && echo "systemd=yes"
@@ -11,8 +11,15 @@ command -v python3 >/dev/null && echo "interpreter=$(command -v python3)"
 for account in $accounts; do
   echo "account=$account $(getent passwd "$account" | awk -F: '{ print $3, $6, $5 }')"
 done
+# An interpreter may lie in the home of its account, who may change it: root has the account run it, or nobody.
+as() {
+  [ "$(id -u)" = 0 ] && [ "$1" != - ] || { shift && exec "$@"; }
+  ids=$(getent passwd "$1" || getent passwd nobody) && shift && ids=${ids#*:*:} && gid=${ids#*:}
+  exec setpriv --reuid="${ids%%:*}" --regid="${gid%%:*}" --clear-groups -- "$@"
+}
 for python in $pythons; do
-  path=$(command -v "$python") && version=$("$path" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) &&
+  account=${python%%:*} python=${python#*:}
+  path=$(command -v "$python") && version=$(cd / && as "$account" "$path" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) &&
     echo "python=$python $version"
 done
 for port in $ports; do

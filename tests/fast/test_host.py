@@ -46,6 +46,20 @@ def test_ports_of_ssh(settings: str, sockets: str, unit: str, environment: dict[
 
 
 @pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ("", [".ssh/authorized_keys", ".ssh/authorized_keys2"]),
+        ("authorizedkeysfile .ssh/authorized_keys /etc/keys/%u\n", [".ssh/authorized_keys", "/etc/keys/%u"]),
+        ("port 22\nauthorizedkeysfile /etc/keys/%u /etc/ssh/authorized_keys.d/%u\n", ["/etc/keys/%u"]),
+        ("authorizedkeysfile none\n", []),
+    ],
+    ids=["no_sshd", "before", "after", "none"],
+)
+def test_where_sshd_looks_for_keys(settings: str, found: list[str]) -> None:
+    assert host_facts.keys_files(settings) == found
+
+
+@pytest.mark.parametrize(
     ("environment", "journal", "found"),
     [
         ({}, "", "none"),

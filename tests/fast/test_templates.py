@@ -13,6 +13,7 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.hosted.flask.plugins.module_utils import listen
@@ -48,7 +49,7 @@ LIMITED: dict[str, Any] = {
     "maintenance": {"page": "static/sorry, later.html", "allow": ["192.0.2.0/24", "2001:db8::/32", "127.0.0.1", "::1"]},
 }
 # What role server finds on a host.
-SSH = {"ssh_ports": [22, 2022], "login": "key", "passwords_off": False}
+SSH = {"ssh_ports": [22, 2022], "login": "key", "passwords_off": False, "keys_files": [".ssh/authorized_keys"]}
 # Read by others of their folder, made of them, and shown to people: none is a file on a host.
 PARTS = {"program.j2", "files.json.j2", "accounts.json.j2", "units.json.j2", "status.txt.j2"}
 TEMPLATES = sorted(path for path in ROOT.glob("roles/*/templates/*") if path.name not in PARTS)
@@ -87,10 +88,10 @@ def variables(role: str, **row: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("row", [{}, EXTREME], ids=["defaults", "extreme"])
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
 def test_starts_with_the_managed_header_and_names_its_source(template: Path, row: dict[str, Any]) -> None:
-    """After the line that names an interpreter, where there is one."""
+    """After the line that names an interpreter or begins a comment, where there is one."""
     role = template.parents[1].name
     lines = render(role, template.name, **variables(role, **row)).splitlines()
-    if lines[0].startswith("#!"):
+    if lines[0].startswith(("#!", "<!--")):
         del lines[0]
     assert lines[:3] == ["#", "# Ansible managed", "#"]
     assert re.match(rf"[#;] Role {role}, template {re.escape(template.stem)}", lines[3])
@@ -110,6 +111,7 @@ def test_every_template_is_tried_here() -> None:
         "uwsgi.conf.j2",
         "accounts.j2",
         "authorized_keys.j2",
+        "dbus.conf.j2",
         "firewall.nft.j2",
         "hide-processes.service.j2",
         "hosted-firewall.service.j2",
@@ -346,7 +348,7 @@ def test_passwords_go_only_where_a_key_was_seen(found: dict[str, Any], password:
     text = render("server", "sshd.conf.j2", __server_facts=SSH | found, **password)
     assert ("\nPasswordAuthentication no\n" in text) is off
     assert ("\nPermitRootLogin prohibit-password\n" in text) is off
-    assert "MaxAuthTries" in text
+    assert "LoginGraceTime" in text
 
 
 @pytest.mark.parametrize(("time", "reboots"), [("", "false"), ("04:30", "true")])
@@ -712,6 +714,13 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
         )
         lines = [line for line in run.stderr.splitlines() if "supervisord@" in line and "not executable" not in line]
         assert lines == []
+
+
+def test_processes_of_units_are_for_root_and_group_adm_alone() -> None:
+    """Whether dbus and systemd see it so is asked on hosts, in scenario isolation."""
+    policies = ElementTree.fromstring(render("server", "dbus.conf.j2")).findall("policy")
+    assert [policy.attrib for policy in policies] == [{"context": "default"}, {"user": "root"}, {"group": "adm"}]
+    assert [{rule.tag for rule in policy} for policy in policies] == [{"deny"}, {"allow"}, {"allow"}]
 
 
 def test_the_unit_sees_the_home_of_its_account() -> None:

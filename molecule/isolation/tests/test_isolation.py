@@ -179,6 +179,14 @@ OF_ROOT = {
     "log in": "su alice -c true < /dev/null",
     "sudo": "sudo -n true",
     "stop a service": "systemctl kill --signal=CONT supervisord@alice.service",
+    "processes of a unit": (
+        "busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager"
+        " GetUnitProcesses s supervisord@alice.service | grep -q uwsgi"
+    ),
+    "processes of a service": (
+        "busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1/unit/supervisord_40alice_2eservice"
+        " org.freedesktop.systemd1.Service GetProcesses | grep -q uwsgi"
+    ),
     "mount": "mount -t tmpfs none /mnt && umount /mnt",
     "other namespace": "nsenter --mount --target 1 true",
     "chroot": "chroot / true",
@@ -296,6 +304,16 @@ def test_hook_leaves_nothing_where_others_could_see_it(host):
     """It ran with each deploy, in folders that were empty: see the inventory."""
     assert "migrate: test -z" in (CHECKOUT / "molecule/isolation/inventory/group_vars/all/apps.yml").read_text()
     assert host.check_output("find /tmp /var/tmp /dev/shm -name of-a-hook") == ""
+
+
+def test_a_job_has_the_limits_and_the_folders_of_a_login(host):
+    """Of cron and of at, whose way through PAM is the same."""
+    host.check_output("DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends at")
+    login(host, "alice", "rm -f job; echo 'cat /proc/self/cgroup > part; ls /tmp >> part; mv part job' | at now")
+    until(lambda: host.file(f"{HOME}/job").exists)
+    seen = host.file(f"{HOME}/job").content_string
+    assert f"/user.slice/user-{host.user('alice').uid}.slice/" in seen
+    assert "of-alice" in seen
 
 
 def test_what_apps_do_still_works_in_there(host):

@@ -85,6 +85,17 @@ def test_flushed_rules_come_back(host, outside):
 
 
 @pytest.mark.usefixtures("once")
+def test_rules_outlive_debians_own_unit(host, outside):
+    """It flushes all tables when it is reloaded; others' are their own concern."""
+    before, theirs = outside.rules(), host.check_output("nft -s list table ip foreign")
+    host.check_output("systemctl start nftables && systemctl restart hosted-firewall")
+    host.check_output("systemctl reload nftables")
+    until(lambda: outside.rules() == before)
+    assert host.run("nft list table ip foreign").rc != 0
+    host.check_output("systemctl stop nftables; systemctl start hosted-firewall; printf %s | nft -f -", theirs)
+
+
+@pytest.mark.usefixtures("once")
 def test_files_that_a_program_refuses_are_put_back(host, outside):
     """All of them, with the earlier ones in force."""
     assert host.check_output("mkdir -p /run/sshd && echo 'NoSuchWord yes' > /etc/ssh/sshd_config.d/99-bad.conf") == ""

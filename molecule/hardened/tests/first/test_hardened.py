@@ -75,7 +75,6 @@ def test_sshd_takes_keys_only(outside, tmp_path):
         "kbdinteractiveauthentication": "no",
         "permitrootlogin": "without-password",
         "permitemptypasswords": "no",
-        "maxauthtries": "4",
         "logingracetime": "30",
         "x11forwarding": "no",
         "permituserenvironment": "no",
@@ -91,7 +90,11 @@ def test_sshd_takes_keys_only(outside, tmp_path):
 
 
 def test_key_opens(outside):
+    """Also one that is where only the provider's file looks."""
+    keys = ".ssh/authorized_keys /etc/ssh/provider/%u /etc/ssh/authorized_keys.d/%u"
+    assert outside.sshd()["authorizedkeysfile"] == keys
     assert outside.ssh().returncode == 0
+    assert outside.ssh(user="guest").returncode == 0
 
 
 # --- upgrades

@@ -35,7 +35,7 @@ def test_passwords_stay_where_the_connection_is_made_with_one(host, outside, tmp
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "sshd goes on taking passwords" in run.stdout
-    assert outside.sshd()["maxauthtries"] == "4"
+    assert outside.sshd()["logingracetime"] == "30"
     assert outside.with_password(tmp_path).returncode == 0
     assert outside.provision(server_sshd=True).returncode == 0
     until(lambda: outside.with_password(tmp_path).returncode == 255)
