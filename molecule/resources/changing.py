@@ -79,9 +79,9 @@ class App:
 
     # --- what it is doing
 
-    def ask(self, path: str = "/") -> Answer:
+    def ask(self, path: str = "/", **headers: str) -> Answer:
         """Ask it as a visitor does."""
-        return ask(self.host, path, name=self.domain)
+        return ask(self.host, path, name=self.domain, **headers)
 
     def release(self) -> str:
         """Return the release that visitors get."""

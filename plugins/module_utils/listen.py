@@ -23,11 +23,28 @@ SLOTS = ("live", "standby")
 QUEUE = 2048  # connections that may wait; the host's net.core.somaxconn is the upper limit
 AWAY = 10.0  # seconds after which an app that has ended is not expected back in a moment
 PATIENCE = 10.0  # seconds that an app waits for its socket's holder, which may be starting too
-TEXT = b"This app does not run at the moment.\n"
-ANSWER = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 10\r\n"
-    b"Cache-Control: no-store\r\nContent-Length: %d\r\n\r\n%s" % (len(TEXT), TEXT)
+TITLE, WORDS = "Away for a moment", "This app does not run at the moment. Please try again in a few seconds."
+# What visitors get, by the word in the request's Accept that asks for it; the last is for all others.
+PAGES = (
+    (
+        b"text/html",
+        f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{TITLE}</title>
+<style>body {{ font: 1.1em/1.5 sans-serif; max-width: 30em; margin: 15vh auto; padding: 0 1em }}</style>
+<main>
+<h1>{TITLE}</h1>
+<p>{WORDS}</p>
+</main>
+</html>
+""",
+    ),
+    (b"application/json", f'{{"status": 503, "error": "{TITLE}", "message": "{WORDS}"}}\n'),
+    (b"text/plain", f"{WORDS}\n"),
 )
+ACCEPT = b"\x0b\x00HTTP_ACCEPT"  # as the uwsgi protocol writes the name; two bytes with the value's length follow
 
 
 def bind(path: str, mode: int) -> socket.socket:
@@ -81,6 +98,19 @@ class Slot:
         return self.listener is not None and not self.takers and time.monotonic() - self.left > AWAY
 
 
+def answer(request: bytes) -> bytes:
+    """Return the 503 for a request: a page, JSON or a line of text, as it asks for."""
+    start = request.find(ACCEPT) + len(ACCEPT) + 2
+    size = int.from_bytes(request[start - 2 : start], "little") if ACCEPT in request else 0
+    accepted = request[start : start + size].lower()
+    kind, text = next((page for page in PAGES if page[0] in accepted), PAGES[-1])
+    head = (
+        f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: {kind.decode()}\r\nRetry-After: 10\r\n"
+        f"Cache-Control: no-store\r\nContent-Length: {len(text)}\r\n\r\n"
+    )
+    return (head + text).encode()
+
+
 def refuse(listener: socket.socket) -> None:
     """Answer all who wait at a socket with a 503."""
     listener.setblocking(False)
@@ -89,9 +119,11 @@ def refuse(listener: socket.socket) -> None:
             client, _ = listener.accept()
             with client, contextlib.suppress(OSError):
                 client.settimeout(0.1)
+                request = b""
                 with contextlib.suppress(TimeoutError):
-                    client.recv(1 << 16)  # What was sent and never read would reset the connection before its answer.
-                client.sendall(ANSWER)
+                    # What was sent and never read would reset the connection before its answer.
+                    request = client.recv(1 << 16)
+                client.sendall(answer(request))
     listener.setblocking(True)  # An app that is handed the socket shares this too.
 
 

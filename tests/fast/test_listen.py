@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -207,6 +208,29 @@ def test_an_app_goes_on_when_its_holder_is_killed(short: Path) -> None:
 # --- an app that stays away
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html"),
+        ("application/json, text/plain, */*", "application/json"),
+        ("*/*", "text/plain"),
+        ("", "text/plain"),
+        ("a" * 300 + ",Text/HTML", "text/html"),
+    ],
+)
+def test_the_answer_is_what_the_visitor_asks_for(accept: str, kind: str) -> None:
+    def packed(*words: str) -> bytes:
+        return b"".join(len(word).to_bytes(2, "little") + word.encode() for word in words)
+
+    for before in ((), ("HTTP_HOST", "x")):
+        request = b"\0\1\1\0" + packed(*before, "HTTP_ACCEPT", accept, "HTTP_COOKIE", "text/html")
+        head, _, body = listen.answer(request).partition(b"\r\n\r\n")
+        assert f"\r\nContent-Type: {kind}\r\n".encode() in head
+        assert f"\r\nContent-Length: {len(body)}".encode() in head
+        if kind == "application/json":
+            assert json.loads(body)["status"] == 503
+
+
 def test_visitors_of_an_app_that_stays_away_are_told_so_at_once(short: Path) -> None:
     with holding(short, away=0.2):
         assert said(short) == "503", "who came before it was away waits no longer than that"
@@ -214,7 +238,7 @@ def test_visitors_of_an_app_that_stays_away_are_told_so_at_once(short: Path) -> 
         status, headers, body = ask(str(short / "live.sock"), "/")
         assert time.monotonic() - begin < 4, "at once, not after the 5 s of patience"
         assert (status, headers["retry-after"], headers["cache-control"]) == (503, "10", "no-store")
-        assert body == listen.TEXT
+        assert (headers["content-type"], body) == ("text/plain", f"{listen.WORDS}\n".encode())
         assert int(headers["content-length"]) == len(body)
         with taking(short, "live"), taking(short, "standby", "second"):
             until("normal service again", lambda: said(short) == "first")

@@ -41,7 +41,9 @@ def test_stopped_app_says_so(shop):
         shop.account("supervisorctl stop shop")
         answer = shop.ask()  # Who comes first waits: a restart would end that.
         assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
-        assert shop.ask().status == 503
+        for accept in ("text/html", "application/json"):
+            answer = shop.ask(Accept=accept)
+            assert (answer.status, answer.headers["Content-Type"]) == (503, accept)
     finally:
         shop.account("supervisorctl start shop")
     until(lambda: shop.ask().status == 200)
