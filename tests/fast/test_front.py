@@ -342,6 +342,22 @@ def test_a_websocket_that_nobody_closes_holds_no_deploy_up(sites: dict[str, Site
         story.result()
 
 
+@pytest.mark.parametrize(("leads", "led"), [("uwsgi", "uwsgi_below"), ("uwsgi", "gunicorn"), ("gunicorn", "uwsgi")])
+def test_an_app_answers_to_its_own_name_only(leads: str, led: str, sites: dict[str, Site], nginx: int) -> None:
+    """Who makes a link of his app's address leads his visitors to a neighbour's app, past all that limits it there."""
+    address, path = sites[leads].root / "run/current.sock", ROWS[leads]["mount"].rstrip("/") + "/"
+    before = os.readlink(address)
+    assert get(nginx, path)[0] == 200
+    address.unlink()
+    address.symlink_to(sites[led].root / "run/live.sock")
+    try:
+        assert get(nginx, path)[0] == 421
+    finally:
+        address.unlink()
+        address.symlink_to(before)
+    assert get(nginx, path)[0] == 200
+
+
 def test_the_name_of_a_request_is_the_fronts(app: str, sites: dict[str, Site], nginx: int) -> None:
     """However a client spells its own."""
     seen = set()

@@ -306,6 +306,19 @@ def test_hook_leaves_nothing_where_others_could_see_it(host):
     assert host.check_output("find /tmp /var/tmp /dev/shm -name of-a-hook") == ""
 
 
+def test_an_account_leads_its_visitors_to_no_other_app(host):
+    """Past all that the front does for that one: its limits, its maintenance, its log."""
+    address = "apps/bob/run/current.sock"
+    before = login(host, "bob", f"readlink {address}")
+    assert ask(host, name="bob.example").status == 200
+    login(host, "bob", f"ln -sfn {APP}/run/live.sock {address}")
+    try:
+        assert ask(host, name="bob.example").status == 421
+    finally:
+        login(host, "bob", f"ln -sfn {before} {address}")
+    assert ask(host, name="bob.example").status == 200
+
+
 def test_a_job_has_the_limits_and_the_folders_of_a_login(host):
     """Of cron and of at, whose way through PAM is the same."""
     host.check_output("DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends at")
