@@ -326,14 +326,17 @@ class Host:
         if not failed:
             files.discard(self.state / "failed" / f"{group}.json")
             return ""
-        # The other names go without those that ACME refuses, unless they have a certificate that is good for a while.
         rest = [name for name in names if name not in failed]
-        have = self.issued(group)
-        kept = have and set(rest) < have.names and have.good(rest[0], RENEW_DAYS / 4)
-        if rest and "" not in failed and not kept:
+        # The others go on without those that ACME refuses. A forced order may be about a certificate that was revoked.
+        if rest and "" not in failed and (force or not self.keeps(group, rest)):
             failed |= self.run_certbot(group, rest, force)
         self.fail(group, names, failed)
         return next((words for kind, words in failed.values() if kind == "away"), "")
+
+    def keeps(self, group: str, rest: list[str]) -> bool:
+        """Whether the names that ACME does not refuse are on one certificate with the others, good for a while."""
+        have = self.issued(group)
+        return have is not None and set(rest) < have.names and have.good(rest[0], RENEW_DAYS / 4)
 
     def run_certbot(self, group: str, names: list[str], force: bool) -> dict[str, tuple[str, str]]:
         """Run certbot, which decides itself whether a certificate is due.

@@ -318,6 +318,35 @@ def test_a_name_that_fails_later_does_not_cost_it_the_certificate_that_is_good(r
     assert list((root / "var/lib/hosted.flask/tls/pending").iterdir()) == []
 
 
+def forced(root: Path, **domains: str) -> Host:
+    """Do what ``tls_renew`` does."""
+    found = host(root, **domains)
+    with found.lock():
+        found.issue(force=True)
+    return found
+
+
+def test_a_forced_order_replaces_a_revoked_certificate_though_one_of_its_names_fails(root: Path) -> None:
+    issues(root)
+    before = work(root, **ACME).current("a.org")
+    issues(root, "b.org", DNS)
+    found = forced(root, **ACME)
+    assert asked(root)[1:] == [["a.org", "b.org"], ["a.org"]]
+    assert found.current("a.org").folder != before.folder
+    assert found.current("a.org").names == {"a.org"}
+    assert found.current("b.org").folder == before.folder, "it has no other"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_when_every_name_of_a_certificate_fails_nothing_more_is_ordered(force: bool, root: Path) -> None:
+    issues(root)
+    work(root, **{"b.org": "acme"})
+    issues(root, "b.org", DNS)
+    found = (forced if force else work)(root, **{"b.org": "acme"})
+    assert asked(root)[1:] == [["b.org"]]
+    assert "It said: dns: no such name" in found.problems[0]
+
+
 def test_acme_is_asked_four_times_an_hour_at_most(root: Path) -> None:
     for _ in range(made.TRIES):
         assert "not asked again" not in work(root, **{"a.org": "acme"}).problems[0]
