@@ -296,6 +296,8 @@ class Host:
                 issued = self.issued(group)
                 if force or not issued or issued.names != set(names) or not issued.good(names[0]):
                     self.note(f"{', '.join(names)}: order a certificate")
+            elif self.rests(group, names, force):
+                self.tell_rest(group, names)
             elif away:
                 self.fail(group, names, {"": ("away", away)})
             else:
@@ -320,8 +322,6 @@ class Host:
 
         :returns: why the directory cannot be reached at all, or nothing.
         """
-        if self.rests(group, names):
-            return ""
         failed = self.run_certbot(group, names, force)
         if not failed:
             files.discard(self.state / "failed" / f"{group}.json")
@@ -375,15 +375,22 @@ class Host:
         found = re.findall(r"^acme\.messages\.Error: (.*)", log.read_text(errors="replace"), re.MULTILINE)
         return found[-1] if found else said
 
-    def rests(self, group: str, names: list[str]) -> bool:
-        """Whether a group failed so often of late that the directory must not be asked once more."""
+    def rests(self, group: str, names: list[str], force: bool) -> bool:
+        """Whether a group failed so often of late that the directory must not be asked once more.
+
+        People who force an order may have mended what was wrong; a limit of the directory's own holds for them too.
+        """
         last = self.failures(group, names)
         if not last or time.time() >= last["until"]:
             return False
+        return not force or any(kind == "rateLimited" for kind, _ in last["words"].values())
+
+    def tell_rest(self, group: str, names: list[str]) -> None:
+        """Tell once more of the failures that a group rests after."""
+        last = self.failures(group, names)
+        until = time.strftime("%H:%M UTC", time.gmtime(last["until"]))
         for name, (kind, words) in last["words"].items():
-            until = time.strftime("%H:%M UTC", time.gmtime(last["until"]))
             self.tell(group, name, names, kind, f"{words.rstrip('. ')}. It is not asked again before {until}.")
-        return True
 
     def failures(self, group: str, names: list[str]) -> dict[str, Any]:
         """Return what is known of a group's last failures, if they were of these names and this directory."""
@@ -396,10 +403,11 @@ class Host:
     def fail(self, group: str, names: list[str], failed: dict[str, tuple[str, str]]) -> None:
         """Remember a failure and tell of it."""
         now = time.time()
-        times = [at for at in self.failures(group, names).get("times", []) if at > now - PAUSE] + [now]
+        times = [at for at in self.failures(group, names).get("times", []) if at > now - PAUSE]
         # Nobody counts how often a server that is away was asked.
-        kinds = {kind for kind, _ in failed.values()}
-        until = times[0] + PAUSE if len(times) >= TRIES and kinds != {"away"} else now
+        if {kind for kind, _ in failed.values()} != {"away"}:
+            times.append(now)
+        until = times[0] + PAUSE if len(times) >= TRIES else now
         for kind, words in failed.values():
             if kind == "rateLimited":
                 until = max(until, moment(words) or now + PAUSE)

@@ -370,8 +370,51 @@ def test_a_rate_limit_is_kept(root: Path) -> None:
     assert len(asked(root)) == 1
 
 
+AWAY = "echo 'requests.exceptions.ConnectionError: HTTPSConnectionPool: refused'; exit 1"
+
+
+def test_people_may_ask_once_more(root: Path) -> None:
+    for _ in range(made.TRIES + 1):
+        work(root, **ACME)
+    assert len(asked(root)) == made.TRIES
+    certbot(root.parent, AWAY)
+    assert "away" in forced(root, **ACME).problems[0]
+    assert len(asked(root)) == made.TRIES + 1
+    issues(root)
+    assert "not asked again" in work(root, **ACME).problems[0], "no one else may"
+    assert forced(root, **ACME).problems == []
+
+
+def test_people_too_keep_a_rate_limit_of_the_directory(root: Path) -> None:
+    """Also when the directory was away for another order in between."""
+    issues(root, "a.org", "urn:ietf:params:acme:error:rateLimited :: too many\\n")
+    work(root, **{"a.org": "acme"})
+    issues(root)
+    [message] = forced(root, **{"a.org": "acme"}).problems
+    assert "rateLimited" in message
+    assert len(asked(root)) == 1
+    certbot(root.parent, AWAY)
+    both = Host(Plan(dict(ACME), {"blog": ["b.org"], "shop": ["a.org"]}, "https://acme.test/dir"), root=root)
+    for force in (True, False):
+        both.issue(force)
+        assert ["rateLimited" in message for message in both.problems[-2:]] == [False, True]
+
+
+def test_a_directory_that_is_away_is_not_one_that_refuses(root: Path) -> None:
+    """Three times away and once refused is no reason to rest."""
+    certbot(root.parent, AWAY)
+    for _ in range(made.TRIES + 1):
+        work(root, **ACME)
+    certbot(root.parent, "echo it is not there; exit 1")
+    for _ in range(made.TRIES):
+        work(root, **ACME)
+    assert len(asked(root)) == 2 * made.TRIES + 1
+    work(root, **ACME)
+    assert len(asked(root)) == 2 * made.TRIES + 1
+
+
 def test_a_directory_that_is_away_is_asked_once(root: Path) -> None:
-    certbot(root.parent, "echo 'requests.exceptions.ConnectionError: HTTPSConnectionPool: refused'; exit 1")
+    certbot(root.parent, AWAY)
     plan = Plan(dict(ACME), {"shop": ["a.org"], "blog": ["b.org"]}, "https://acme.test/dir")
     found = Host(plan, root=root)
     with found.lock():
