@@ -296,14 +296,12 @@ class Host:
                 issued = self.issued(group)
                 if force or not issued or issued.names != set(names) or not issued.good(names[0]):
                     self.note(f"{', '.join(names)}: order a certificate")
-            elif self.rests(group, names, force):
-                self.tell_rest(group, names)
-            elif away:
-                self.fail(group, names, {"": ("away", away)})
-            else:
-                away = self.order(group, names, force)
+            elif not self.rests(group, names, force):
+                away = self.order(group, names, force, away)
             for name in names:
                 self.prepare_acme(name, self.current(name))
+            if not self.check:
+                self.tell(group, names)
         for name, mode in self.plan.domains.items():
             found = self.current(name)
             if mode == "own" and found and not found.good(name):
@@ -317,12 +315,13 @@ class Host:
             else:
                 files.discard(self.unread)
 
-    def order(self, group: str, names: list[str], force: bool) -> str:
-        """Let certbot order a group's certificate where it is due.
+    def order(self, group: str, names: list[str], force: bool, away: str) -> str:
+        """Let certbot order a group's certificate where it is due, and remember what failed.
 
-        :returns: why the directory cannot be reached at all, or nothing.
+        :param away: why the directory cannot be reached at all, where that is known.
+        :returns: the same, of now.
         """
-        failed = self.run_certbot(group, names, force)
+        failed = {"": ("away", away)} if away else self.run_certbot(group, names, force)
         if not failed:
             files.discard(self.state / "failed" / f"{group}.json")
             return ""
@@ -385,13 +384,6 @@ class Host:
             return False
         return not force or any(kind == "rateLimited" for kind, _ in last["words"].values())
 
-    def tell_rest(self, group: str, names: list[str]) -> None:
-        """Tell once more of the failures that a group rests after."""
-        last = self.failures(group, names)
-        until = time.strftime("%H:%M UTC", time.gmtime(last["until"]))
-        for name, (kind, words) in last["words"].items():
-            self.tell(group, name, names, kind, f"{words.rstrip('. ')}. It is not asked again before {until}.")
-
     def failures(self, group: str, names: list[str]) -> dict[str, Any]:
         """Return what is known of a group's last failures, if they were of these names and this directory."""
         with contextlib.suppress(OSError, ValueError):
@@ -401,7 +393,7 @@ class Host:
         return {}
 
     def fail(self, group: str, names: list[str], failed: dict[str, tuple[str, str]]) -> None:
-        """Remember a failure and tell of it."""
+        """Remember a failure."""
         now = time.time()
         times = [at for at in self.failures(group, names).get("times", []) if at > now - PAUSE]
         # Nobody counts how often a server that is away was asked.
@@ -413,26 +405,40 @@ class Host:
                 until = max(until, moment(words) or now + PAUSE)
         entry = {"directory": self.plan.directory, "names": names, "times": times, "until": until, "words": failed}
         files.write(self.state / "failed" / f"{group}.json", json.dumps(entry, indent=1) + "\n", 0o644)
-        for name, (kind, words) in failed.items():
-            self.tell(group, name, names, kind, words)
 
-    def tell(self, group: str, name: str, names: list[str], kind: str, words: str) -> None:
-        """Tell of a failure: which name, in ACME's words, what is served meanwhile, what to do."""
-        who = name or ", ".join(names)
-        found = self.current(name or names[0])
-        if found and not found.made_here and found.good(name or names[0]):
-            end = time.strftime("%Y-%m-%d", time.gmtime(found.until))
-            meanwhile = f"Its certificate is good until {end}"
-        else:
-            meanwhile = "It is served over plain HTTP too, and over HTTPS with a certificate that no browser trusts"
-        said = f"{kind}: {words.rstrip('. ')}."
-        # Some issuers call it a failed connection when a name does not resolve.
-        unknown = kind == "connection" and "resolve" in words
-        advice = ADVICE.get("dns" if unknown else kind, f"See /{LOGS}/letsencrypt.log on the host")
-        self.problems.append(
-            f"tls: {who} (app {group}) got no certificate from {self.plan.directory}. It said: {said}"
-            f" {meanwhile}. {advice}; the next deploy tries again, and a timer twice a day."
-        )
+    def tell(self, group: str, names: list[str]) -> None:
+        """Tell of a group's last failures: which name, in ACME's words, what is served meanwhile, what to do."""
+        last = self.failures(group, names)
+        for about, (kind, words) in last.get("words", {}).items():
+            said = f"{kind}: {words.rstrip('. ')}."
+            # Some issuers call it a failed connection when a name does not resolve.
+            unknown = kind == "connection" and "resolve" in words
+            advice = ADVICE.get("dns" if unknown else kind, f"See /{LOGS}/letsencrypt.log on the host")
+            if time.time() >= last["until"]:
+                advice += "; the next deploy tries again, and a timer twice a day"
+            else:
+                until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(last["until"]))
+                said += f" It is not asked again before {until}."
+                if not self.rests(group, names, force=True):
+                    advice += "; then playbooks/provision.yml -e tls_renew=true asks at once"
+            served: dict[str, list[str]] = {}
+            for name in [about] if about else names:
+                served.setdefault(self.meanwhile(name), []).append(name)
+            for meanwhile, those in served.items():
+                self.problems.append(
+                    f"tls: {', '.join(those)} (app {group}) got no certificate from {self.plan.directory}."
+                    f" It said: {said} {meanwhile}. {advice}."
+                )
+
+    def meanwhile(self, name: str) -> str:
+        """Return how a name that got no certificate is served."""
+        found = self.current(name)
+        if found is None or self.pending(name).exists():
+            return "It is served over plain HTTP too, and over HTTPS with a certificate that no browser trusts"
+        end = time.strftime("%Y-%m-%d", time.gmtime(found.until))
+        if found.good(name):
+            return f"It keeps the certificate that it has, until {end}"
+        return f"Its certificate ended on {end}: browsers refuse it, and plain HTTP leads there"
 
     def drop(self) -> None:
         """Take away what is of no name any more; only when nginx no longer reads it, so it is not for the timer."""

@@ -50,7 +50,7 @@ options:
     type: str
     default: ""
   renew:
-    description: For C(issue), order new certificates also where the old ones are good.
+    description: For C(issue), order new certificates also where old ones are good, and soon after orders that failed.
     type: bool
     default: false
 attributes:

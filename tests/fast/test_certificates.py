@@ -314,7 +314,7 @@ def test_a_name_that_fails_later_does_not_cost_it_the_certificate_that_is_good(r
     found = work(root, **ACME)
     assert asked(root)[1:] == [["a.org", "b.org"]]
     assert found.current("b.org").names == set(ACME)
-    assert "Its certificate is good until" in found.problems[0]
+    assert " It keeps the certificate that it has, until 2" in found.problems[0]
     assert list((root / "var/lib/hosted.flask/tls/pending").iterdir()) == []
 
 
@@ -337,6 +337,22 @@ def test_a_forced_order_replaces_a_revoked_certificate_though_one_of_its_names_f
     assert found.current("b.org").folder == before.folder, "it has no other"
 
 
+def test_what_is_said_of_a_certificate_that_has_ended_is_true(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is served over HTTPS alone; a new one beside it, that waits for its first, over plain HTTP too."""
+    issues(root)
+    work(root, **{"a.org": "acme"})
+    certbot(root.parent, "echo it is not there; exit 1")
+    later = time.time() + 100 * 86400
+    monkeypatch.setattr(made.time, "time", lambda: later)
+    one, two = work(root, **ACME).problems
+    assert one.startswith("tls: a.org (app shop) got no certificate")
+    assert "It is served over" not in one
+    assert "Its certificate ended on " in one
+    assert two.startswith("tls: b.org (app shop) got no certificate")
+    assert "It is served over plain HTTP too" in two
+    assert [path.name for path in (root / "var/lib/hosted.flask/tls/pending").iterdir()] == ["b.org"]
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_when_every_name_of_a_certificate_fails_nothing_more_is_ordered(force: bool, root: Path) -> None:
     issues(root)
@@ -348,9 +364,16 @@ def test_when_every_name_of_a_certificate_fails_nothing_more_is_ordered(force: b
 
 
 def test_acme_is_asked_four_times_an_hour_at_most(root: Path) -> None:
-    for _ in range(made.TRIES):
-        assert "not asked again" not in work(root, **{"a.org": "acme"}).problems[0]
-    assert "It is not asked again before" in work(root, **{"a.org": "acme"}).problems[0]
+    again = "; the next deploy tries again, and a timer twice a day."
+    for _ in range(made.TRIES - 1):
+        [message] = work(root, **{"a.org": "acme"}).problems
+        assert "not asked again" not in message
+        assert message.endswith(again)
+    for _ in range(3):
+        [message] = work(root, **{"a.org": "acme"}).problems
+        assert "It is not asked again before" in message
+        assert message.endswith("; then playbooks/provision.yml -e tls_renew=true asks at once.")
+        assert again not in message
     assert len(asked(root)) == made.TRIES
     Host(Plan({"a.org": "acme"}, {"shop": ["a.org"]}, "https://other.test/dir"), root=root).issue()
     assert len(asked(root)) == made.TRIES + 1, "another directory has limits of its own"
@@ -364,9 +387,10 @@ def test_a_rate_limit_is_kept(root: Path) -> None:
         f"An unexpected error occurred:\\nurn:ietf:params:acme:error:rateLimited :: too many, retry after {later}\\n"
     )
     issues(root, "a.org", words)
-    assert "Wait, and do not ask more often meanwhile" in work(root, **{"a.org": "acme"}).problems[0]
-    [message] = work(root, **{"a.org": "acme"}).problems
-    assert f"It is not asked again before {later[11:16]} UTC" in message
+    for _ in range(2):
+        [message] = work(root, **{"a.org": "acme"}).problems
+        assert f"It is not asked again before {later[:16]} UTC" in message
+        assert message.endswith(" Wait, and do not ask more often meanwhile.")
     assert len(asked(root)) == 1
 
 
