@@ -69,6 +69,7 @@ ADVICE = {
     "caa": "Allow the issuer in the name's CAA record",
     "rejectedIdentifier": "Take the name out of the app's domains, or give it a certificate in tls_certificates",
     "rateLimited": "Wait, and do not ask more often meanwhile",
+    "account": "Let tls_acme_eab have the key id and the HMAC key that the issuer gave you for an account",
     "away": "Let this host reach tls_acme_directory, and check tls_acme_ca if it has a CA of its own",
 }
 
@@ -140,6 +141,8 @@ class Host:
         self.served = root / "etc/hosted.flask/tls"
         self.store = root / "etc/hosted.flask/certificates"
         self.file = root / "etc/hosted.flask/certificates.json"
+        # Read by certbot, so that the key is in no list of processes. It stays: the timer may have to register anew.
+        self.eab = root / "etc/hosted.flask/acme-eab.ini"
         self.program = root / "opt/hosted.flask/tls"
         self.webroot = root / "var/lib/hosted.flask/acme"
         self.state = root / "var/lib/hosted.flask/tls"
@@ -216,6 +219,16 @@ class Host:
         if (not self.file.exists() or self.file.read_text() != text) and self.note("the plan"):
             files.write(self.file, text, 0o644)
 
+    def keep_eab(self, eab: dict[str, str]) -> None:
+        """Keep for certbot what an issuer wants to see when an account is registered, if it does."""
+        text = "".join(f"eab-{key.replace('_', '-')} = {value}\n" for key, value in sorted(eab.items()))
+        text = text if self.plan.groups else ""
+        if text != (self.eab.read_text() if self.eab.exists() else "") and self.note("the account's key at the issuer"):
+            if text:
+                files.write(self.eab, text, 0o600)
+            else:
+                files.discard(self.eab)
+
     def serve(self, names: list[str], chain: str, key: str) -> None:
         """Let names be served with a pair, both files in one step: a power cut leaves it or the one before."""
         digest = hashlib.sha256(chain.encode()).hexdigest()[:16]
@@ -253,11 +266,14 @@ class Host:
             subprocess.run([*command, "-out", str(chain)], check=True, capture_output=True)
             self.serve([name], chain.read_text(), key.read_text())
 
-    def prepare(self, own: dict[str, dict[str, str]]) -> None:
+    def prepare(self, own: dict[str, dict[str, str]], eab: dict[str, str] | None = None) -> None:
         """Give each name something that nginx can be started with, and keep the plan.
 
         :param own: certificate and key of names whose mode is ``own``. The timer has none; it leaves them as they are.
+        :param eab: ``kid`` and ``hmac_key`` of an account at the issuer, or nothing; None leaves that as it is.
         """
+        if eab is not None:
+            self.keep_eab(eab)
         for name, pair in own.items():
             self.serve([name], pair["certificate"], pair["key"])
         for name, mode in self.plan.domains.items():
@@ -348,6 +364,7 @@ class Host:
         command += ["--work-dir", str(self.state / "certbot"), "--logs-dir", str(self.root / LOGS)]
         command += ["--max-log-backups", "9", "--no-eff-email"]
         command += ["-m", self.plan.email] if self.plan.email else ["--register-unsafely-without-email"]
+        command += ["--config", str(self.eab)] if self.eab.exists() else []
         for name in names:
             command += ["-d", name]
         environment = dict(os.environ)
@@ -360,7 +377,12 @@ class Host:
         if run.returncode == 0:
             return {}
         found = {name: (kind, " ".join(words.split())) for name, kind, words in REPORTED.findall(run.stdout)}
-        return found or reason(self.unmasked(run.stdout), names)
+        found = found or reason(self.unmasked(run.stdout), names)
+        if "Unable to register an account" in run.stdout:
+            # It is about no name, and what ACME calls unauthorized here is the account.
+            kind, words = next(iter(found.values()))
+            found = {"": ("account" if kind in {"error", "malformed", "unauthorized"} else kind, words)}
+        return found
 
     def unmasked(self, said: str) -> str:
         """Return what certbot said of an error, as ACME said it.
@@ -449,6 +471,8 @@ class Host:
         acme = {name for name, mode in self.plan.domains.items() if mode == "acme"}
         left = [path for path in (self.state / "pending").glob("*") if path.name not in acme]
         left += [path for path in (self.state / "failed").glob("*") if path.stem not in self.plan.groups]
+        if not self.plan.groups and self.eab.exists() and self.note("the account's key at the issuer"):
+            files.discard(self.eab)
         lineages = {path.stem for path in self.certbot.parent.glob("*/renewal/*.conf")}
         for group in sorted(lineages - set(self.plan.groups)):
             if self.note(f"{group}: no certificate of ACME any more"):
