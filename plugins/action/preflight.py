@@ -33,8 +33,8 @@ HOST_ROLES = ("server", "supervisord", "tls", "nginx")
 HOST_PLUGINS = ("modules/nginx_sites.py", "modules/certificates.py", "modules/host_facts.py", "modules/host_files.py",
                 "modules/account_homes.py", "modules/firewall.py", "module_utils/certificates.py",
                 "module_utils/files.py")  # fmt: skip
-# Variables of theirs that are for one run, and one whose keys must not be guessed from the stamp.
-NOT_STAMPED = ("tls_renew", "tls_certificates")
+# Variables of theirs that are for one run, and those whose keys must not be guessed from the stamp.
+NOT_STAMPED = ("tls_renew", "tls_certificates", "tls_acme_eab")
 # What these roles know of an app.
 KNOWN_KEYS = ("name", "account", "mount", "domains", "tls", "static", "never_changing", "limits", "logins",
               "stream_uploads", "nginx_extra", "maintenance")  # fmt: skip
@@ -141,8 +141,8 @@ class ActionModule(ActionBase):
     ) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, str], dict[str, str], bool]:
         """Look at the host, as root or, where it is provisioned, as the account that logs in.
 
-        :return: the apps that this login may work on, the host, its domains with TLS, certificates of one's own, and
-            whether the account works alone.
+        :return: the apps that this login may work on, the host, its domains with TLS, what stands for the keys that are
+            given, and whether the account works alone.
         """
         platform, sources = arguments["platform"], arguments["sources"]
         own, host, why = [], {}, ""
@@ -163,6 +163,9 @@ class ActionModule(ActionBase):
         if platform == "server":
             given = self._templar.template(task_vars.get("tls_certificates", {})) or {}
             domains, pairs, problems = self._certificates(apps, given, project, sources, where)
+            if "acme" in domains.values():
+                kid, wrong = self._account(task_vars)
+                pairs, problems = pairs | kid, problems + wrong
             if problems:
                 raise AnsibleActionFail("\n".join(problems))
         ports = [front["http"], *([front["https"]] if domains else [])]
@@ -203,6 +206,17 @@ class ActionModule(ActionBase):
             certificates.check(domain, pair, at, own)
             pairs[domain] = pair["certificate"]  # It stands for the key too, which fits no other.
         return domains, pairs, problems.found + own.found
+
+    def _account(self, task_vars: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+        """Return the id of the account's key at the issuer of ACME, if it has one, and what is wrong with them.
+
+        The id stands for the key, which is given with it: one that was mistyped fails, and without a certificate the
+        next deploy looks after the host again.
+        """
+        given = task_vars.get("tls_acme_eab")
+        problems = rows.Problems(origin(given, "tls_acme_eab, in inventory/group_vars"))
+        found = certificates.account(self._templar.template(given), problems)
+        return {"tls_acme_eab": found["kid"]} if found else {}, problems.found
 
     def _check_accounts(self, apps: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[str]:
         """Return what is wrong with the variables about accounts."""

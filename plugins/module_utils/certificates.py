@@ -69,6 +69,7 @@ ADVICE = {
     "caa": "Allow the issuer in the name's CAA record",
     "rejectedIdentifier": "Take the name out of the app's domains, or give it a certificate in tls_certificates",
     "rateLimited": "Wait, and do not ask more often meanwhile",
+    "account": "Let tls_acme_eab have the key id and the HMAC key that the issuer gave you for an account",
     "away": "Let this host reach tls_acme_directory, and check tls_acme_ca if it has a CA of its own",
 }
 
@@ -140,6 +141,8 @@ class Host:
         self.served = root / "etc/hosted.flask/tls"
         self.store = root / "etc/hosted.flask/certificates"
         self.file = root / "etc/hosted.flask/certificates.json"
+        # Read by certbot, so that the key is in no list of processes. It stays: the timer may have to register anew.
+        self.eab = root / "etc/hosted.flask/acme-eab.ini"
         self.program = root / "opt/hosted.flask/tls"
         self.webroot = root / "var/lib/hosted.flask/acme"
         self.state = root / "var/lib/hosted.flask/tls"
@@ -216,6 +219,16 @@ class Host:
         if (not self.file.exists() or self.file.read_text() != text) and self.note("the plan"):
             files.write(self.file, text, 0o644)
 
+    def keep_eab(self, eab: dict[str, str]) -> None:
+        """Keep for certbot what an issuer wants to see when an account is registered, if it does."""
+        text = "".join(f"eab-{key.replace('_', '-')} = {value}\n" for key, value in sorted(eab.items()))
+        text = text if self.plan.groups else ""
+        if text != (self.eab.read_text() if self.eab.exists() else "") and self.note("the account's key at the issuer"):
+            if text:
+                files.write(self.eab, text, 0o600)
+            else:
+                files.discard(self.eab)
+
     def serve(self, names: list[str], chain: str, key: str) -> None:
         """Let names be served with a pair, both files in one step: a power cut leaves it or the one before."""
         digest = hashlib.sha256(chain.encode()).hexdigest()[:16]
@@ -253,11 +266,14 @@ class Host:
             subprocess.run([*command, "-out", str(chain)], check=True, capture_output=True)
             self.serve([name], chain.read_text(), key.read_text())
 
-    def prepare(self, own: dict[str, dict[str, str]]) -> None:
+    def prepare(self, own: dict[str, dict[str, str]], eab: dict[str, str] | None = None) -> None:
         """Give each name something that nginx can be started with, and keep the plan.
 
         :param own: certificate and key of names whose mode is ``own``. The timer has none; it leaves them as they are.
+        :param eab: ``kid`` and ``hmac_key`` of an account at the issuer, or nothing; None leaves that as it is.
         """
+        if eab is not None:
+            self.keep_eab(eab)
         for name, pair in own.items():
             self.serve([name], pair["certificate"], pair["key"])
         for name, mode in self.plan.domains.items():
@@ -296,12 +312,12 @@ class Host:
                 issued = self.issued(group)
                 if force or not issued or issued.names != set(names) or not issued.good(names[0]):
                     self.note(f"{', '.join(names)}: order a certificate")
-            elif away:
-                self.fail(group, names, {"": ("away", away)})
-            else:
-                away = self.order(group, names, force)
+            elif not self.rests(group, names, force):
+                away = self.order(group, names, force, away)
             for name in names:
                 self.prepare_acme(name, self.current(name))
+            if not self.check:
+                self.tell(group, names)
         for name, mode in self.plan.domains.items():
             found = self.current(name)
             if mode == "own" and found and not found.good(name):
@@ -315,25 +331,27 @@ class Host:
             else:
                 files.discard(self.unread)
 
-    def order(self, group: str, names: list[str], force: bool) -> str:
-        """Let certbot order a group's certificate where it is due.
+    def order(self, group: str, names: list[str], force: bool, away: str) -> str:
+        """Let certbot order a group's certificate where it is due, and remember what failed.
 
-        :returns: why the directory cannot be reached at all, or nothing.
+        :param away: why the directory cannot be reached at all, where that is known.
+        :returns: the same, of now.
         """
-        if self.rests(group, names):
-            return ""
-        failed = self.run_certbot(group, names, force)
+        failed = {"": ("away", away)} if away else self.run_certbot(group, names, force)
         if not failed:
             files.discard(self.state / "failed" / f"{group}.json")
             return ""
-        # The other names go without those that ACME refuses, unless they have a certificate that is good for a while.
         rest = [name for name in names if name not in failed]
-        have = self.issued(group)
-        kept = have and set(rest) < have.names and have.good(rest[0], RENEW_DAYS / 4)
-        if rest and "" not in failed and not kept:
+        # The others go on without those that ACME refuses. A forced order may be about a certificate that was revoked.
+        if rest and "" not in failed and (force or not self.keeps(group, rest)):
             failed |= self.run_certbot(group, rest, force)
         self.fail(group, names, failed)
         return next((words for kind, words in failed.values() if kind == "away"), "")
+
+    def keeps(self, group: str, rest: list[str]) -> bool:
+        """Whether the names that ACME does not refuse are on one certificate with the others, good for a while."""
+        have = self.issued(group)
+        return have is not None and set(rest) < have.names and have.good(rest[0], RENEW_DAYS / 4)
 
     def run_certbot(self, group: str, names: list[str], force: bool) -> dict[str, tuple[str, str]]:
         """Run certbot, which decides itself whether a certificate is due.
@@ -346,6 +364,7 @@ class Host:
         command += ["--work-dir", str(self.state / "certbot"), "--logs-dir", str(self.root / LOGS)]
         command += ["--max-log-backups", "9", "--no-eff-email"]
         command += ["-m", self.plan.email] if self.plan.email else ["--register-unsafely-without-email"]
+        command += ["--config", str(self.eab)] if self.eab.exists() else []
         for name in names:
             command += ["-d", name]
         environment = dict(os.environ)
@@ -358,7 +377,12 @@ class Host:
         if run.returncode == 0:
             return {}
         found = {name: (kind, " ".join(words.split())) for name, kind, words in REPORTED.findall(run.stdout)}
-        return found or reason(self.unmasked(run.stdout), names)
+        found = found or reason(self.unmasked(run.stdout), names)
+        if "Unable to register an account" in run.stdout:
+            # It is about no name, and what ACME calls unauthorized here is the account.
+            kind, words = next(iter(found.values()))
+            found = {"": ("account" if kind in {"error", "malformed", "unauthorized"} else kind, words)}
+        return found
 
     def unmasked(self, said: str) -> str:
         """Return what certbot said of an error, as ACME said it.
@@ -372,15 +396,15 @@ class Host:
         found = re.findall(r"^acme\.messages\.Error: (.*)", log.read_text(errors="replace"), re.MULTILINE)
         return found[-1] if found else said
 
-    def rests(self, group: str, names: list[str]) -> bool:
-        """Whether a group failed so often of late that the directory must not be asked once more."""
+    def rests(self, group: str, names: list[str], force: bool) -> bool:
+        """Whether a group failed so often of late that the directory must not be asked once more.
+
+        People who force an order may have mended what was wrong; a limit of the directory's own holds for them too.
+        """
         last = self.failures(group, names)
         if not last or time.time() >= last["until"]:
             return False
-        for name, (kind, words) in last["words"].items():
-            until = time.strftime("%H:%M UTC", time.gmtime(last["until"]))
-            self.tell(group, name, names, kind, f"{words.rstrip('. ')}. It is not asked again before {until}.")
-        return True
+        return not force or any(kind == "rateLimited" for kind, _ in last["words"].values())
 
     def failures(self, group: str, names: list[str]) -> dict[str, Any]:
         """Return what is known of a group's last failures, if they were of these names and this directory."""
@@ -391,37 +415,52 @@ class Host:
         return {}
 
     def fail(self, group: str, names: list[str], failed: dict[str, tuple[str, str]]) -> None:
-        """Remember a failure and tell of it."""
+        """Remember a failure."""
         now = time.time()
-        times = [at for at in self.failures(group, names).get("times", []) if at > now - PAUSE] + [now]
+        times = [at for at in self.failures(group, names).get("times", []) if at > now - PAUSE]
         # Nobody counts how often a server that is away was asked.
-        kinds = {kind for kind, _ in failed.values()}
-        until = times[0] + PAUSE if len(times) >= TRIES and kinds != {"away"} else now
+        if {kind for kind, _ in failed.values()} != {"away"}:
+            times.append(now)
+        until = times[0] + PAUSE if len(times) >= TRIES else now
         for kind, words in failed.values():
             if kind == "rateLimited":
                 until = max(until, moment(words) or now + PAUSE)
         entry = {"directory": self.plan.directory, "names": names, "times": times, "until": until, "words": failed}
         files.write(self.state / "failed" / f"{group}.json", json.dumps(entry, indent=1) + "\n", 0o644)
-        for name, (kind, words) in failed.items():
-            self.tell(group, name, names, kind, words)
 
-    def tell(self, group: str, name: str, names: list[str], kind: str, words: str) -> None:
-        """Tell of a failure: which name, in ACME's words, what is served meanwhile, what to do."""
-        who = name or ", ".join(names)
-        found = self.current(name or names[0])
-        if found and not found.made_here and found.good(name or names[0]):
-            end = time.strftime("%Y-%m-%d", time.gmtime(found.until))
-            meanwhile = f"Its certificate is good until {end}"
-        else:
-            meanwhile = "It is served over plain HTTP too, and over HTTPS with a certificate that no browser trusts"
-        said = f"{kind}: {words.rstrip('. ')}."
-        # Some issuers call it a failed connection when a name does not resolve.
-        unknown = kind == "connection" and "resolve" in words
-        advice = ADVICE.get("dns" if unknown else kind, f"See /{LOGS}/letsencrypt.log on the host")
-        self.problems.append(
-            f"tls: {who} (app {group}) got no certificate from {self.plan.directory}. It said: {said}"
-            f" {meanwhile}. {advice}; the next deploy tries again, and a timer twice a day."
-        )
+    def tell(self, group: str, names: list[str]) -> None:
+        """Tell of a group's last failures: which name, in ACME's words, what is served meanwhile, what to do."""
+        last = self.failures(group, names)
+        for about, (kind, words) in last.get("words", {}).items():
+            said = f"{kind}: {words.rstrip('. ')}."
+            # Some issuers call it a failed connection when a name does not resolve.
+            unknown = kind == "connection" and "resolve" in words
+            advice = ADVICE.get("dns" if unknown else kind, f"See /{LOGS}/letsencrypt.log on the host")
+            if time.time() >= last["until"]:
+                advice += "; the next deploy tries again, and a timer twice a day"
+            else:
+                until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(last["until"]))
+                said += f" It is not asked again before {until}."
+                if not self.rests(group, names, force=True):
+                    advice += "; then playbooks/provision.yml -e tls_renew=true asks at once"
+            served: dict[str, list[str]] = {}
+            for name in [about] if about else names:
+                served.setdefault(self.meanwhile(name), []).append(name)
+            for meanwhile, those in served.items():
+                self.problems.append(
+                    f"tls: {', '.join(those)} (app {group}) got no certificate from {self.plan.directory}."
+                    f" It said: {said} {meanwhile}. {advice}."
+                )
+
+    def meanwhile(self, name: str) -> str:
+        """Return how a name that got no certificate is served."""
+        found = self.current(name)
+        if found is None or self.pending(name).exists():
+            return "It is served over plain HTTP too, and over HTTPS with a certificate that no browser trusts"
+        end = time.strftime("%Y-%m-%d", time.gmtime(found.until))
+        if found.good(name):
+            return f"It keeps the certificate that it has, until {end}"
+        return f"Its certificate ended on {end}: browsers refuse it, and plain HTTP leads there"
 
     def drop(self) -> None:
         """Take away what is of no name any more; only when nginx no longer reads it, so it is not for the timer."""
@@ -432,6 +471,8 @@ class Host:
         acme = {name for name, mode in self.plan.domains.items() if mode == "acme"}
         left = [path for path in (self.state / "pending").glob("*") if path.name not in acme]
         left += [path for path in (self.state / "failed").glob("*") if path.stem not in self.plan.groups]
+        if not self.plan.groups and self.eab.exists() and self.note("the account's key at the issuer"):
+            files.discard(self.eab)
         lineages = {path.stem for path in self.certbot.parent.glob("*/renewal/*.conf")}
         for group in sorted(lineages - set(self.plan.groups)):
             if self.note(f"{group}: no certificate of ACME any more"):

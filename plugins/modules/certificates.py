@@ -49,8 +49,20 @@ options:
     description: A file of the host with the CA of the directory's own certificate, empty for those of the system.
     type: str
     default: ""
+  eab:
+    description: >-
+      For C(prepare), what binds the ACME account to one that the issuer already knows (External Account Binding). The
+      host keeps it in a file of root's, for the timer.
+    type: dict
+    suboptions:
+      kid:
+        description: The key id that the issuer gave.
+        type: str
+      hmac_key:
+        description: The key that it gave with it, in base64url.
+        type: str
   renew:
-    description: For C(issue), order new certificates also where the old ones are good.
+    description: For C(issue), order new certificates also where old ones are good, and soon after orders that failed.
     type: bool
     default: false
 attributes:
@@ -97,6 +109,11 @@ def main() -> None:
             "directory": {"type": "str", "default": ""},
             "email": {"type": "str", "default": ""},
             "ca": {"type": "str", "default": ""},
+            "eab": {
+                "type": "dict",
+                "options": {"kid": {"type": "str"}, "hmac_key": {"type": "str", "no_log": True}},
+                "required_together": [("kid", "hmac_key")],
+            },
             "renew": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -110,7 +127,8 @@ def main() -> None:
     with host.lock():
         if asked["verb"] == "prepare":
             host.keep_program()
-            host.prepare(asked["certificates"])
+            eab = asked["eab"] or {}
+            host.prepare(asked["certificates"], eab if eab.get("kid") else {})
         else:
             host.drop()
             host.issue(asked["renew"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 PARTS = ("certificate", "key")
+# Both are written into a file of settings, so nothing that has a meaning there may be in them.
+EAB = {
+    "kid": (r"[\w.~:/+=@-]+", "the key id that the issuer gave you, of letters, digits and . _ ~ : / + = @ -"),
+    "hmac_key": (r"([\w+/-]{4}){5,}[\w+/-]{2,4}={0,2}", "the HMAC key that the issuer gave you with it, in base64url"),
+}
 
 
 def modes(apps: list[dict[str, Any]], certificates: dict[str, Any], problems: Problems) -> dict[str, str]:
@@ -104,3 +110,18 @@ def check(domain: str, pair: dict[str, str], at: str, problems: Problems) -> Non
         covered = []
     if domain != "_" and not {domain, "*." + domain.partition(".")[2]} & set(covered):
         problems.add(f"{at}.certificate", ", ".join(covered) or "no names", f"a certificate for {domain}")
+
+
+def account(given: Any, problems: Problems) -> dict[str, str]:
+    """Return the key id and the HMAC key of ``tls_acme_eab``, nothing where there are none or ``problems`` has why."""
+    if not given and given in (None, {}):
+        return {}
+    if not isinstance(given, dict) or not set(given) <= set(EAB):
+        problems.add("tls_acme_eab", "what it is", "{kid: KEY_ID, hmac_key: KEY}, or {} where the issuer wants none")
+        return {}
+    found = {part: str(given[part]).strip() for part in EAB if given.get(part) is not None}
+    wrong = [part for part, (form, _) in EAB.items() if not re.fullmatch(form, found.get(part, ""), re.ASCII)]
+    for part in wrong:
+        shown = None if part not in found else found[part] if part == "kid" else "what it is"
+        problems.add(f"tls_acme_eab.{part}", shown, EAB[part][1])
+    return {} if wrong else found

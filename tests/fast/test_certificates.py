@@ -15,11 +15,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
 from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.hosted.flask.plugins.action import preflight
 from ansible_collections.hosted.flask.plugins.module_utils import certificates as made
 from ansible_collections.hosted.flask.plugins.module_utils.certificates import Host, Plan
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
+from ansible_collections.hosted.flask.plugins.modules import certificates as module
 from ansible_collections.hosted.flask.plugins.plugin_utils import certificates
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import Problems
 from support import ROOT, completed, tree
@@ -168,6 +172,66 @@ def test_where_people_find_an_app_and_the_deploy_asks_for_it() -> None:
     assert preflight.url(completed(domains=["a.org"]), "server", {}, other, {"a.org": "own"}) == "https://a.org:8443/"
 
 
+# --- an account at the issuer
+
+HMAC_KEY = "-WNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+EAB = {"kid": "kid-1", "hmac_key": HMAC_KEY}
+
+
+def preflight_action(variables: dict[str, Any]) -> tuple[preflight.ActionModule, dict[str, Any]]:
+    """Return the action as far as it reads variables, and them."""
+    action = preflight.ActionModule.__new__(preflight.ActionModule)
+    action._templar = Templar(loader=DataLoader(), variables=variables)
+    return action, variables
+
+
+def test_an_account_that_can_be_written_down_is_taken() -> None:
+    problems = Problems("tls.yml")
+    for none in (None, {}):
+        assert certificates.account(none, problems) == {}
+    for given in (EAB, {"kid": "https://sectigo.test/a:b=c", "hmac_key": f"{HMAC_KEY[:-1]}="}):
+        assert certificates.account(given, problems) == given
+    assert certificates.account({"kid": 12, "hmac_key": f"{HMAC_KEY}\n"}, problems) == {**EAB, "kid": "12"}
+    assert problems.found == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (HMAC_KEY, ["tls_acme_eab: 'what it is' is refused. Allowed: {kid: KEY_ID, hmac_key: KEY}, or {}"]),
+        ([], ["tls_acme_eab: 'what it is' is refused"]),
+        ({**EAB, "key": HMAC_KEY}, ["tls_acme_eab: 'what it is' is refused"]),
+        ({"kid": "k"}, ["tls_acme_eab.hmac_key: not set is refused. Allowed: the HMAC key that the issuer gave you"]),
+        ({"hmac_key": HMAC_KEY}, ["tls_acme_eab.kid: not set is refused. Allowed: the key id that the issuer gave"]),
+        ({**EAB, "kid": "a #b"}, ["tls_acme_eab.kid: 'a #b' is refused"]),
+        ({**EAB, "hmac_key": f"{HMAC_KEY}\nserver = x"}, ["tls_acme_eab.hmac_key: 'what it is' is refused"]),
+        ({"kid": "", "hmac_key": HMAC_KEY[:12]}, ["tls_acme_eab.kid: ''", "tls_acme_eab.hmac_key: 'what it is'"]),
+    ],
+    ids=["text", "list", "another_part", "no_key", "no_id", "comment", "two_lines", "both"],
+)
+def test_an_account_that_is_none_is_refused_without_a_word_of_its_key(given: Any, said: list[str]) -> None:
+    action, variables = preflight_action({"tls_acme_eab": given})
+    found, messages = action._account(variables)
+    assert found == {}
+    assert len(messages) == len(said)
+    for message, words in zip(messages, said, strict=True):
+        assert message.startswith(words)
+        assert message.endswith(" Fix it in tls_acme_eab, in inventory/group_vars.")
+        assert HMAC_KEY[:12] not in message
+
+
+def test_the_key_of_an_account_cannot_be_guessed_from_the_stamp_and_another_account_is_seen() -> None:
+    stamps = []
+    for given in (EAB, {**EAB, "hmac_key": HMAC_KEY[::-1]}, {**EAB, "kid": "kid-2"}, {}):
+        action, variables = preflight_action({"tls_acme_eab": given})
+        found, messages = action._account(variables)
+        assert messages == []
+        assert HMAC_KEY not in str(found)
+        stamps.append(action._stamp([], variables, [{}, found]))
+    assert stamps[0] == stamps[1]
+    assert len(set(stamps)) == 3
+
+
 # --- on a host
 
 
@@ -314,14 +378,66 @@ def test_a_name_that_fails_later_does_not_cost_it_the_certificate_that_is_good(r
     found = work(root, **ACME)
     assert asked(root)[1:] == [["a.org", "b.org"]]
     assert found.current("b.org").names == set(ACME)
-    assert "Its certificate is good until" in found.problems[0]
+    assert " It keeps the certificate that it has, until 2" in found.problems[0]
     assert list((root / "var/lib/hosted.flask/tls/pending").iterdir()) == []
 
 
+def forced(root: Path, **domains: str) -> Host:
+    """Do what ``tls_renew`` does."""
+    found = host(root, **domains)
+    with found.lock():
+        found.issue(force=True)
+    return found
+
+
+def test_a_forced_order_replaces_a_revoked_certificate_though_one_of_its_names_fails(root: Path) -> None:
+    issues(root)
+    before = work(root, **ACME).current("a.org")
+    issues(root, "b.org", DNS)
+    found = forced(root, **ACME)
+    assert asked(root)[1:] == [["a.org", "b.org"], ["a.org"]]
+    assert found.current("a.org").folder != before.folder
+    assert found.current("a.org").names == {"a.org"}
+    assert found.current("b.org").folder == before.folder, "it has no other"
+
+
+def test_what_is_said_of_a_certificate_that_has_ended_is_true(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is served over HTTPS alone; a new one beside it, that waits for its first, over plain HTTP too."""
+    issues(root)
+    work(root, **{"a.org": "acme"})
+    certbot(root.parent, "echo it is not there; exit 1")
+    later = time.time() + 100 * 86400
+    monkeypatch.setattr(made.time, "time", lambda: later)
+    one, two = work(root, **ACME).problems
+    assert one.startswith("tls: a.org (app shop) got no certificate")
+    assert "It is served over" not in one
+    assert "Its certificate ended on " in one
+    assert two.startswith("tls: b.org (app shop) got no certificate")
+    assert "It is served over plain HTTP too" in two
+    assert [path.name for path in (root / "var/lib/hosted.flask/tls/pending").iterdir()] == ["b.org"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_when_every_name_of_a_certificate_fails_nothing_more_is_ordered(force: bool, root: Path) -> None:
+    issues(root)
+    work(root, **{"b.org": "acme"})
+    issues(root, "b.org", DNS)
+    found = (forced if force else work)(root, **{"b.org": "acme"})
+    assert asked(root)[1:] == [["b.org"]]
+    assert "It said: dns: no such name" in found.problems[0]
+
+
 def test_acme_is_asked_four_times_an_hour_at_most(root: Path) -> None:
-    for _ in range(made.TRIES):
-        assert "not asked again" not in work(root, **{"a.org": "acme"}).problems[0]
-    assert "It is not asked again before" in work(root, **{"a.org": "acme"}).problems[0]
+    again = "; the next deploy tries again, and a timer twice a day."
+    for _ in range(made.TRIES - 1):
+        [message] = work(root, **{"a.org": "acme"}).problems
+        assert "not asked again" not in message
+        assert message.endswith(again)
+    for _ in range(3):
+        [message] = work(root, **{"a.org": "acme"}).problems
+        assert "It is not asked again before" in message
+        assert message.endswith("; then playbooks/provision.yml -e tls_renew=true asks at once.")
+        assert again not in message
     assert len(asked(root)) == made.TRIES
     Host(Plan({"a.org": "acme"}, {"shop": ["a.org"]}, "https://other.test/dir"), root=root).issue()
     assert len(asked(root)) == made.TRIES + 1, "another directory has limits of its own"
@@ -335,14 +451,58 @@ def test_a_rate_limit_is_kept(root: Path) -> None:
         f"An unexpected error occurred:\\nurn:ietf:params:acme:error:rateLimited :: too many, retry after {later}\\n"
     )
     issues(root, "a.org", words)
-    assert "Wait, and do not ask more often meanwhile" in work(root, **{"a.org": "acme"}).problems[0]
-    [message] = work(root, **{"a.org": "acme"}).problems
-    assert f"It is not asked again before {later[11:16]} UTC" in message
+    for _ in range(2):
+        [message] = work(root, **{"a.org": "acme"}).problems
+        assert f"It is not asked again before {later[:16]} UTC" in message
+        assert message.endswith(" Wait, and do not ask more often meanwhile.")
     assert len(asked(root)) == 1
 
 
+AWAY = "echo 'requests.exceptions.ConnectionError: HTTPSConnectionPool: refused'; exit 1"
+
+
+def test_people_may_ask_once_more(root: Path) -> None:
+    for _ in range(made.TRIES + 1):
+        work(root, **ACME)
+    assert len(asked(root)) == made.TRIES
+    certbot(root.parent, AWAY)
+    assert "away" in forced(root, **ACME).problems[0]
+    assert len(asked(root)) == made.TRIES + 1
+    issues(root)
+    assert "not asked again" in work(root, **ACME).problems[0], "no one else may"
+    assert forced(root, **ACME).problems == []
+
+
+def test_people_too_keep_a_rate_limit_of_the_directory(root: Path) -> None:
+    """Also when the directory was away for another order in between."""
+    issues(root, "a.org", "urn:ietf:params:acme:error:rateLimited :: too many\\n")
+    work(root, **{"a.org": "acme"})
+    issues(root)
+    [message] = forced(root, **{"a.org": "acme"}).problems
+    assert "rateLimited" in message
+    assert len(asked(root)) == 1
+    certbot(root.parent, AWAY)
+    both = Host(Plan(dict(ACME), {"blog": ["b.org"], "shop": ["a.org"]}, "https://acme.test/dir"), root=root)
+    for force in (True, False):
+        both.issue(force)
+        assert ["rateLimited" in message for message in both.problems[-2:]] == [False, True]
+
+
+def test_a_directory_that_is_away_is_not_one_that_refuses(root: Path) -> None:
+    """Three times away and once refused is no reason to rest."""
+    certbot(root.parent, AWAY)
+    for _ in range(made.TRIES + 1):
+        work(root, **ACME)
+    certbot(root.parent, "echo it is not there; exit 1")
+    for _ in range(made.TRIES):
+        work(root, **ACME)
+    assert len(asked(root)) == 2 * made.TRIES + 1
+    work(root, **ACME)
+    assert len(asked(root)) == 2 * made.TRIES + 1
+
+
 def test_a_directory_that_is_away_is_asked_once(root: Path) -> None:
-    certbot(root.parent, "echo 'requests.exceptions.ConnectionError: HTTPSConnectionPool: refused'; exit 1")
+    certbot(root.parent, AWAY)
     plan = Plan(dict(ACME), {"shop": ["a.org"], "blog": ["b.org"]}, "https://acme.test/dir")
     found = Host(plan, root=root)
     with found.lock():
@@ -439,6 +599,86 @@ def test_the_timer_runs_it_with_the_standard_library_alone(root: Path, tmp_path:
         ["/usr/bin/python3", "-EsB", str(program / "certificates.py"), "revoke"], capture_output=True, text=True
     )
     assert (run.returncode, run.stderr) == (2, "usage: certificates.py renew\n")
+
+
+def bound(root: Path, eab: dict[str, str], check: bool = False, **domains: str) -> Host:
+    """Do what a provisioning does, with an account at the issuer."""
+    first = host(root, check, **domains)
+    with first.lock():
+        first.prepare({}, eab)
+        first.drop()
+        first.issue()
+    return first
+
+
+def test_the_key_of_an_account_is_in_one_file_of_root_alone(root: Path) -> None:
+    issues(root)
+    found = bound(root, EAB, **ACME)
+    assert "the account's key at the issuer" in found.changes
+    [file] = [path for path in root.rglob("*") if path.is_file() and HMAC_KEY in path.read_text()]
+    assert (file, file.stat().st_mode & 0o777) == (found.eab, 0o600)
+    assert file.read_text() == f"eab-hmac-key = {HMAC_KEY}\neab-kid = kid-1\n"
+    words = (root.parent / "asked").read_text()
+    assert f" --config {file} -d a.org" in words
+    assert HMAC_KEY not in words + str(found.changes) + found.table()
+    assert bound(root, EAB, **ACME).changes == bound(root, EAB, True, **ACME).changes == []
+    assert bound(root, {**EAB, "kid": "kid-2"}, True, **ACME).changes == ["the account's key at the issuer"]
+    assert "kid-1" in file.read_text()
+
+
+def test_the_timer_keeps_the_account_and_a_host_that_needs_none_does_not(root: Path) -> None:
+    issues(root)
+    file = bound(root, EAB, **ACME).eab
+    timer = Host.remembered(root)
+    with timer.lock():
+        timer.prepare({})
+        timer.issue(force=True)
+    assert (root.parent / "asked").read_text().count(f"--config {file}") == 2
+    assert bound(root, {}, **ACME).changes == ["the account's key at the issuer"]
+    assert not file.exists()
+    assert "--config " not in (root.parent / "asked").read_text().splitlines()[-1]
+    for domains in ({"s.org": "self_signed"}, {}):
+        bound(root, EAB, **ACME)
+        assert file.exists()
+        gone = host(root, **domains)
+        with gone.lock():
+            if domains:
+                gone.prepare({}, EAB)
+            gone.drop()
+        assert not file.exists()
+
+
+def test_the_module_shows_no_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even in its own arguments, which Ansible shows with -vvv; the id is no secret."""
+
+    class Module(AnsibleModule):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            self.exit_json(said=f"{self.params['eab']}")
+
+    monkeypatch.setattr(module, "AnsibleModule", Module)
+    with patch_module_args({"verb": "prepare", "eab": EAB}), pytest.raises(SystemExit):
+        module.main()
+    said = json.loads(capsys.readouterr().out)
+    assert HMAC_KEY not in str(said)
+    assert said["invocation"]["module_args"]["eab"]["kid"] == "kid-1"
+    assert "kid-1" in said["said"]
+
+
+def test_an_account_that_the_issuer_refuses_is_told_as_such(root: Path) -> None:
+    """As certbot 2.1 and 4.0 say it to pebble, without an account and with a wrong key."""
+    certbot(root.parent, "echo 'Unable to register an account with ACME server. Server requires it.'; exit 1")
+    [message] = work(root, **ACME).problems
+    assert "It said: account: Unable to register" in message
+    assert "Let tls_acme_eab have the key id and the HMAC key that the issuer gave you" in message
+    log = root / made.LOGS / "letsencrypt.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    unauthorized = "urn:ietf:params:acme:error:unauthorized :: no :: external account binding JWS verification error"
+    log.write_text(f"acme.messages.Error: {unauthorized}\n")
+    assert host(root, **ACME).run_certbot("shop", ["a.org"], False) == {"": ("account", unauthorized)}
+    limited = "urn:ietf:params:acme:error:rateLimited :: too many accounts"
+    log.write_text(f"acme.messages.Error: {limited}\n")
+    assert host(root, **ACME).run_certbot("shop", ["a.org"], False) == {"": ("rateLimited", limited)}
 
 
 SAID = {

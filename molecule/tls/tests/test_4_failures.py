@@ -48,7 +48,7 @@ def test_rate_limited(site):
     assert "rateLimited" in words
     assert "too many certificates (5) already issued for this exact set of identifiers" in words
     assert "Wait, and do not ask more often meanwhile" in words
-    assert "Its certificate is good until" in words
+    assert "It keeps the certificate that it has, until" in words
     code, words = site.renew()
     assert code == 1
     assert words.count("It is not asked again before") == 2
