@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import socketserver
 import ssl
@@ -37,6 +38,12 @@ ROWS: list[dict[str, Any]] = [
     {"name": "limited", "domains": ["good.example"], "mount": "/limited", **LIMITED},
     {"name": "secure", "domains": ["acme.example", "own.example", "self.example"]},
     {"name": "gone", "domains": ["gone.example"]},
+    {
+        "name": "linked",
+        "domains": ["linked.example"],
+        "static": {"/static": "static", "/etc": "etc"},
+        "maintenance": {"page": "etc/passwd", "allow": []},
+    },
 ]
 TLS = {"acme.example": "acme", "own.example": "own", "self.example": "self_signed"}
 
@@ -142,12 +149,24 @@ def context() -> ssl.SSLContext:
     return made
 
 
+def give(path: Path) -> None:
+    """Make a path, be it a link, somebody's who is not root; where the tests run without root it is."""
+    if os.geteuid() == 0:
+        os.lchown(path, 65534, 65534)
+
+
+def link_of_the_account(path: Path, target: str) -> None:
+    """Have an account make a link."""
+    path.symlink_to(target)
+    give(path)
+
+
 @pytest.fixture(scope="module")
 def front() -> Iterator[Front]:
     """Run nginx and the apps behind it; all addresses but 127.0.0.1 are strangers."""
     for folder in short_folder():
         os.chmod(folder, 0o755)
-        apps = [completed(root=str(folder / row["name"]), **row) for row in ROWS]
+        apps = [completed(root=str(folder / row["name"]), home=str(folder / row["name"]), **row) for row in ROWS]
         for app in apps:
             for made in ("run", "slots", "one/static/.git"):
                 (folder / app["name"] / made).mkdir(parents=True)
@@ -155,8 +174,13 @@ def front() -> Iterator[Front]:
             for name, text in {"a.css": "a" * 5000, "later.html": "later " * 500, **HIDDEN}.items():
                 (static / name).write_text(text)
             (static.parent / "wsgi.py").write_text("SECRET")
-            (static / "link").symlink_to("/etc/passwd")
+            link_of_the_account(static / "link", "/etc/passwd")
             (folder / app["name"] / "slots/current").symlink_to("../one")
+        # A home that root put elsewhere; all in it is the account's.
+        (folder / "linked").rename(folder / "elsewhere")
+        (folder / "linked").symlink_to("elsewhere")
+        for path in [folder / "elsewhere", *(folder / "elsewhere").rglob("*")]:
+            give(path)
         for name in TLS:
             made = folder / "tls" / name
             made.mkdir(parents=True)
@@ -221,6 +245,43 @@ def test_nothing_gets_through_over_tls(name: str, front: Front) -> None:
 
 def test_a_link_is_the_apps_own_business(front: Front) -> None:
     assert json.loads(front.get("/static/link")[2])["PATH_INFO"] == "/static/link"
+
+
+@pytest.mark.parametrize("part", ["slots/current", "one", "one/etc", "slots"])
+def test_no_part_of_the_way_leads_to_what_is_not_the_accounts(part: str, front: Front) -> None:
+    """The account may replace each of them; of a page for maintenance too."""
+    root, target = front.folder / "linked", {"one/etc": "/etc", "slots": "elsewhere"}.get(part, "/")
+    if part == "slots":  # Its own link is followed, what it leads to is looked at as well.
+        (root / "elsewhere").mkdir()
+        give(root / "elsewhere")
+        link_of_the_account(root / "elsewhere/current", "/")
+    kept = root / "kept"
+    if (root / part).is_symlink() or (root / part).exists():
+        (root / part).rename(kept)
+    link_of_the_account(root / part, target)
+    try:
+
+        def own() -> bool:
+            answers = [front.get("/etc/passwd", "linked.example") for _ in range(10)]
+            assert b"root:" not in b"".join(body for _, _, body in answers)
+            return all(json.loads(body)["PATH_INFO"] == "/etc/passwd" for _, _, body in answers)
+
+        until("the app is asked", own)
+        with front.maintenance("linked"):
+            status, _, body = front.get("/", "linked.example", source=STRANGER)
+            assert (status, b"root:" in body) == (503, False)
+    finally:
+        (root / part).unlink()
+        if kept.is_symlink() or kept.exists():
+            kept.rename(root / part)
+        shutil.rmtree(root / "elsewhere", ignore_errors=True)
+
+
+def test_links_of_root_above_a_home_and_of_the_account_in_it_are_followed(front: Front) -> None:
+    """The home is one, and the current release is one."""
+    link_of_the_account(front.folder / "linked/one/static/own.css", "a.css")
+    for name in ("a.css", "own.css"):
+        assert front.get(f"/static/{name}", "linked.example")[2] == b"a" * 5000
 
 
 @pytest.mark.parametrize("part", ["headers", "body"])
@@ -456,7 +517,7 @@ def test_maintenance_has_the_apps_own_page_and_guests(front: Front) -> None:
                 return all(b"<h1>Closed for maintenance</h1>" in body for _, _, body in answers)
 
             until("files are asked for anew", plain)
-            page.symlink_to("/etc/passwd")
+            link_of_the_account(page, "/etc/passwd")
             until("a link is none", plain)
         finally:
             page.unlink(missing_ok=True)

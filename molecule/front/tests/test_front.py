@@ -61,7 +61,8 @@ def peer(host) -> str:
 def link(host):
     """Have a link to a file of the host in the static folder, as an account could."""
     static = "/home/good/apps/good/slots/current/static"
-    host.check_output(f"ln -sfn /etc/passwd {static}/link")
+    # Root's own link the front would follow.
+    host.check_output(f"ln -sfn /etc/passwd {static}/link && chown -h good: {static}/link")
     yield
     host.check_output(f"rm {static}/link")
 
