@@ -153,6 +153,17 @@ ATTACKS: dict[str, Attack] = {
     "long_body": get("/", "Content-Length: 99999999999", method="POST", statuses=(413,)),
     "many_ranges": get("/static/a.css", "Range: bytes=" + ",".join(["0-"] * 1000), statuses=(200, 206, 416)),
 }
+# Those that are tried over TLS too, where other servers of the front take part.
+OVER_TLS = [
+    "traversal",
+    "length_and_chunked",
+    "host_unknown",
+    "host_twice",
+    "host_of_the_line_is_good",
+    "host_of_the_line_is_bad",
+    "many_headers",
+    "forwarded_proto",
+]
 
 
 def send(address: tuple[str, int], attack: Attack, tls: str = "") -> tuple[int, bytes]:

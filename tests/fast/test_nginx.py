@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacks import ATTACKS, HIDDEN, judge, send
+from attacks import ATTACKS, HIDDEN, OVER_TLS, judge, send
 from support import completed, free_port, nginx_files, process, short_folder, tool, until
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -136,6 +136,48 @@ class Front:
         return [json.loads(line) for line in whole.splitlines()]
 
 
+class Http2:
+    """A connection that speaks HTTP/2, as far as the tests want it."""
+
+    def __init__(self, port: int, name: str) -> None:
+        """Shake hands for a name."""
+        client = context()
+        client.set_alpn_protocols(["h2"])
+        self.connection = client.wrap_socket(socket.create_connection(("127.0.0.1", port), 10), server_hostname=name)
+        self.connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self.frame(4, 0, 0, b""))
+
+    @staticmethod
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        """Return a frame."""
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    @staticmethod
+    def block(**pseudo: str) -> bytes:
+        """Return a block of pseudo-headers, each as a text that is not compressed."""
+        words = [word.encode() for key, value in pseudo.items() for word in (f":{key}", value)]
+        texts = [bytes([len(word)]) + word for word in words]
+        return b"".join(b"\0" + key + value for key, value in zip(texts[::2], texts[1::2], strict=True))
+
+    def ask(self, stream: int, block: bytes) -> bytes:
+        """Return the block that answers; empty where the stream or the connection is closed instead."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            self.connection.sendall(self.frame(1, 5, stream, block))
+            while head := self.read(9):
+                payload = self.read(int.from_bytes(head[:3], "big"))
+                if int.from_bytes(head[5:], "big") == stream and head[3] == 1:
+                    return payload
+                if int.from_bytes(head[5:], "big") == stream and head[3] == 3:
+                    break
+        return b""
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, or what came before the end."""
+        data = b""
+        while len(data) < size and (more := self.connection.recv(size - len(data))):
+            data += more
+        return data
+
+
 def listens(port: int) -> bool:
     """Whether somebody accepts connections there."""
     with socket.socket() as probe:
@@ -235,7 +277,7 @@ def test_nothing_gets_through(name: str, front: Front) -> None:
     assert front.get("/")[0] == 200, "others are served"
 
 
-@pytest.mark.parametrize("name", ["traversal", "length_and_chunked", "host_twice", "many_headers", "forwarded_proto"])
+@pytest.mark.parametrize("name", OVER_TLS)
 def test_nothing_gets_through_over_tls(name: str, front: Front) -> None:
     raw = ATTACKS[name].raw.replace(b"good.example", b"own.example")
     attack = type(ATTACKS[name])(raw, ATTACKS[name].statuses)
@@ -576,6 +618,15 @@ def test_http2_is_offered(version: ssl.TLSVersion, front: Front) -> None:
     with socket.create_connection(("127.0.0.1", front.tls_port), 10) as raw:
         with client.wrap_socket(raw, server_hostname="own.example") as secured:
             assert secured.selected_alpn_protocol() == "h2"
+
+
+def test_over_http2_a_name_without_a_certificate_has_no_answer_and_others_on_the_connection_have(front: Front) -> None:
+    client = Http2(front.tls_port, "own.example")
+    with contextlib.closing(client.connection):
+        for stream, name in ((1, "evil.example"), (3, "good.example")):
+            assert client.ask(stream, client.block(method="GET", scheme="https", path="/", authority=name)) == b""
+        answer = client.ask(5, client.block(method="GET", scheme="https", path="/", authority="own.example"))
+        assert b"\x88" in answer[:2], "the status 200 has this number"
 
 
 def test_nothing_older_than_tls_1_2_is_spoken(front: Front) -> None:
