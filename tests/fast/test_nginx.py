@@ -203,6 +203,9 @@ def link_of_the_account(path: Path, target: str) -> None:
     give(path)
 
 
+ANYBODY = "127.0.8.1"
+
+
 @pytest.fixture(scope="module")
 def front() -> Iterator[Front]:
     """Run nginx and the apps behind it; all addresses but 127.0.0.1 are strangers."""
@@ -246,7 +249,10 @@ def front() -> Iterator[Front]:
         )
         # The tests come from there too, and must be able to be strangers.
         text = conf.read_text().replace("client_header_timeout 15s", "client_header_timeout 2s")
-        conf.write_text(text.replace("client_body_timeout 30s", "client_body_timeout 2s"))
+        text = text.replace("client_body_timeout 30s", "client_body_timeout 2s")
+        # One of them may be whoever it wants to: not every machine has addresses of IPv6 to be a stranger with.
+        anybody = f"set_real_ip_from {ANYBODY}; real_ip_header X-Test-Address;"
+        conf.write_text(text.replace("geo $hosted_flask_here", f"{anybody}\n    geo $hosted_flask_here"))
         command, log = [tool("nginx"), "-c", str(conf), "-g", "daemon off;"], folder / "log"
         with contextlib.ExitStack() as stack:
             for app in apps:
@@ -458,6 +464,40 @@ def test_logins_are_tried_a_few_times(path: str, front: Front) -> None:
         assert tried[:6] == [200] * 6
     assert tried[-1] == 429
     assert front.get(path, source=f"127.0.6.{number}", method="POST", body=b"x")[0] == 200, "another address"
+
+
+NEWLINES = "a0a:a0a:a0a:a0a"
+
+
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [
+        ([f"2001:db8:0:1::{n:x}" for n in range(20)], "2001:db8:0:2::1"),
+        ([f"2001:db8:0:3:{n:x}::" for n in range(20)], "2001:db8:0:4::"),
+        ([f"{NEWLINES}:{n:x}:a0a:a0a:a0a" for n in range(20)], f"{NEWLINES[:-1]}b::"),
+        (["::ffff:192.0.2.1"] * 20, "::ffff:192.0.2.2"),
+        (["192.0.2.3"] * 20, "192.0.2.4"),
+    ],
+    ids=["first_network", "second_network", "newlines", "ipv4_in_ipv6", "ipv4"],
+)
+def test_a_network_of_ipv6_is_limited_as_one_address(one: list[str], another: str, front: Front) -> None:
+    def tried(address: str, path: str = "/login") -> int:
+        return front.get(path, method="POST", body=b"x", source=ANYBODY, X_Test_Address=address)[0]
+
+    statuses = [tried(address) for address in one]
+    assert statuses[:6] == [200] * 6
+    assert 429 in statuses
+    assert tried(another) == 200
+    requests = [tried(address, "/limited/") for address in one]
+    assert 429 in requests
+    assert tried(another, "/limited/") == 200
+
+
+def test_the_host_itself_has_no_limit_over_ipv6_either(front: Front) -> None:
+    statuses = [
+        front.get("/login", method="POST", body=b"x", source=ANYBODY, X_Test_Address="::1")[0] for _ in range(20)
+    ]
+    assert statuses == [200] * 20
 
 
 def test_connections_of_one_address_are_limited(front: Front) -> None:
