@@ -121,11 +121,15 @@ ATTACKS: dict[str, Attack] = {
     "host_of_the_line_is_bad": raw("GET http://evil.example/ HTTP/1.1\r\nHost: good.example\r\n\r\n", 0),
     "host_with_null": raw("GET / HTTP/1.1\r\nHost: good.example\0.evil.example\r\n\r\n", 0, 400),
     # What only the front may say.
-    "forwarded_for": get("/", "X-Forwarded-For: forged", "X-Real-IP: 127.0.0.1", statuses=(200,)),
+    "forwarded_for": get("/", "X-Forwarded-For: forged", "X-Real-IP: forged", statuses=(200,)),
     "forwarded_host": get("/", "X-Forwarded-Host: evil.example", statuses=(200,)),
     "forwarded_proto": get("/", "X-Forwarded-Proto: forged", statuses=(200,)),
     "forwarded_port": get("/", "X-Forwarded-Port: forged", statuses=(200,)),
     "forwarded_prefix": get("/", "X-Forwarded-Prefix: /forged", statuses=(200,)),
+    "forwarded_protocol": get("/", "X-Forwarded-Protocol: ssl", statuses=(200,)),
+    "forwarded_scheme": get("/", "X-Forwarded-Scheme: https", statuses=(200,)),
+    "forwarded_server": get("/", "X-Forwarded-Server: evil.example", statuses=(200,)),
+    "forwarded_ssl": get("/", "X-Forwarded-Ssl: on", statuses=(200,)),
     "forwarded": get("/", "Forwarded: for=forged;host=evil.example", statuses=(200,)),
     "forwarded_underscores": get("/", "X_Forwarded_For: forged", "X_Forwarded_Host: forged", statuses=(200,)),
     "request_id": get("/", "X-Request-ID: forged", statuses=(200,)),
@@ -208,7 +212,9 @@ def judge(name: str, status: int, received: bytes, peer: str = "") -> dict[str, 
     seen = json.loads(body[body.index(b"{") : body.rindex(b"}") + 1])  # Around it the sizes of its chunks.
     assert seen["HTTP_HOST"] == "good.example"
     assert seen.get("HTTP_X_FORWARDED_PROTO") in ("http", "https")
+    for word in ("PORT", "PREFIX", "PROTOCOL", "SCHEME", "SERVER", "SSL"):
+        assert not seen.get(f"HTTP_X_FORWARDED_{word}"), word
     assert not seen.get("HTTP_PROXY")
     if peer:
-        assert seen["REMOTE_ADDR"] == seen["HTTP_X_FORWARDED_FOR"] == peer
+        assert seen["REMOTE_ADDR"] == seen["HTTP_X_FORWARDED_FOR"] == seen["HTTP_X_REAL_IP"] == peer
     return seen
