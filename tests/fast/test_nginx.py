@@ -588,6 +588,11 @@ def test_maintenance_has_the_apps_own_page_and_guests(front: Front) -> None:
             status, headers, body = front.get(path, source=STRANGER, method=method)
             assert (status, headers["content-type"], headers["retry-after"]) == (503, "text/html", "120")
             assert body == page.read_bytes()
+            status, headers, body = front.get(path, source=STRANGER, method=method, Accept="application/json")
+            assert (status, headers["content-type"], headers["retry-after"]) == (503, "application/json", "120")
+            assert json.loads(body)["error"] == "Closed for maintenance"
+        for accept in ("*/*", "text/html,application/json;q=0.9"):
+            assert front.get("/limited/", source=STRANGER, Accept=accept)[2] == page.read_bytes()
         assert front.get("/limited/", source="127.0.0.2")[0] == 200
         assert front.get("/limited/", source="127.0.3.77")[0] == 200
         page.rename(page.with_name("elsewhere"))
