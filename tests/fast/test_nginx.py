@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from attacks import ATTACKS, HIDDEN, OVER_TLS, judge, send
-from support import completed, free_port, nginx_files, process, short_folder, tool, until
+from support import ROOT, completed, free_port, nginx_files, process, short_folder, tool, until
 
 Answer = tuple[int, dict[str, str], bytes]
 LIMITED = {
@@ -293,6 +294,26 @@ def test_nothing_gets_through_over_tls(name: str, front: Front) -> None:
 
 def test_a_link_is_the_apps_own_business(front: Front) -> None:
     assert json.loads(front.get("/static/link")[2])["PATH_INFO"] == "/static/link"
+
+
+OPEN = [
+    "app.js.gz", "app.css.br", "app.js.map", "data.json", "site.webmanifest", "files.zip", "files.tar.gz", "robots.txt",
+    "jquery-3.7.1.min.js", "song.1", "photo.old.jpg", "python", "mypy.html", "openapi.yaml", "swagger.yml.gz",
+    "key.html", "db-wal.txt", "table.csv.gz", ".well-known/security.txt", "report.7z", "feed.xml.bz2", "notes.log.html",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_ordinary_files_are_given_out(name: str, front: Front) -> None:
+    file = front.folder / "good/one/static" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("open")
+    assert (front.get(f"/static/{name}")[0], front.get(f"/static/{name}")[2]) == (200, b"open")
+
+
+def test_what_is_hidden_on_hosts_is_what_is_hidden_here() -> None:
+    play = yaml.safe_load((ROOT / "molecule/front/prepare.yml").read_text())[0]
+    assert play["vars"]["test_hidden"] == list(HIDDEN)
 
 
 @pytest.mark.parametrize("part", ["slots/current", "one", "one/etc", "slots"])
