@@ -383,6 +383,19 @@ def test_attacks_leave_logs_that_can_be_read(front: Front) -> None:
     until("both are there", lambda: {"(not ASCII)"} <= {line["agent"] for line in front.log("good")})
 
 
+def test_a_request_that_breaks_off_leaves_a_line_that_can_be_read(front: Front) -> None:
+    """nginx's status of one that never was whole is 000, which is no number of JSON."""
+    client = Http2(front.tls_port, "own.example")
+    with contextlib.closing(client.connection):
+        # The last byte is the number of a header that the table does not have.
+        block = client.block(method="GET", scheme="https", path="/broken") + b"\xfe"
+        assert client.ask(1, block) == b""
+    log = front.folder / "logs/access.log"
+    until("it is in the log", lambda: b'"path":"/broken"' in log.read_bytes())
+    [line] = [json.loads(line) for line in log.read_bytes().splitlines() if b"/broken" in line]
+    assert line["status"] == 0
+
+
 def test_a_switch_is_seen_by_static_files_too(front: Front) -> None:
     """A file of the old release, that the front holds open, is not given out for long."""
     root, url = front.folder / "good", ("/static/b.css", "good.example")
