@@ -24,6 +24,24 @@ HIDDEN = {
     "settings.py": "SECRET",
     "settings.pyc": "SECRET",
     "UPPER.PY": "SECRET",
+    "app.sqlite3-wal": "SECRET",
+    "app.db-journal": "SECRET",
+    "settings.py.1": "SECRET",
+    "settings.py.bak.gz": "SECRET",
+    "config.yml": "SECRET",
+    "config.YAML.old": "SECRET",
+    "dump.sql.gz": "SECRET",
+    "dump.sql.zst": "SECRET",
+    "db.sqlite3.zip": "SECRET",
+    "base.html.j2": "SECRET",
+    "mail.jinja2": "SECRET",
+    "app.log.1": "SECRET",
+    "app.log.12.gz": "SECRET",
+    "app.log-20261122": "SECRET",
+    "id.pfx": "SECRET",
+    "store.jks": "SECRET",
+    "passwords.kdbx": "SECRET",
+    "prod.env.save": "SECRET",
 }
 # Never in an answer: what is not for visitors, what answers a second request, what a client claims.
 NEVER = re.compile(rb"SECRET|root:x:0|def app|smuggled|forged|evil\.example|^injected:", re.IGNORECASE | re.MULTILINE)
@@ -121,11 +139,15 @@ ATTACKS: dict[str, Attack] = {
     "host_of_the_line_is_bad": raw("GET http://evil.example/ HTTP/1.1\r\nHost: good.example\r\n\r\n", 0),
     "host_with_null": raw("GET / HTTP/1.1\r\nHost: good.example\0.evil.example\r\n\r\n", 0, 400),
     # What only the front may say.
-    "forwarded_for": get("/", "X-Forwarded-For: forged", "X-Real-IP: 127.0.0.1", statuses=(200,)),
+    "forwarded_for": get("/", "X-Forwarded-For: forged", "X-Real-IP: forged", statuses=(200,)),
     "forwarded_host": get("/", "X-Forwarded-Host: evil.example", statuses=(200,)),
     "forwarded_proto": get("/", "X-Forwarded-Proto: forged", statuses=(200,)),
     "forwarded_port": get("/", "X-Forwarded-Port: forged", statuses=(200,)),
     "forwarded_prefix": get("/", "X-Forwarded-Prefix: /forged", statuses=(200,)),
+    "forwarded_protocol": get("/", "X-Forwarded-Protocol: ssl", statuses=(200,)),
+    "forwarded_scheme": get("/", "X-Forwarded-Scheme: https", statuses=(200,)),
+    "forwarded_server": get("/", "X-Forwarded-Server: evil.example", statuses=(200,)),
+    "forwarded_ssl": get("/", "X-Forwarded-Ssl: on", statuses=(200,)),
     "forwarded": get("/", "Forwarded: for=forged;host=evil.example", statuses=(200,)),
     "forwarded_underscores": get("/", "X_Forwarded_For: forged", "X_Forwarded_Host: forged", statuses=(200,)),
     "request_id": get("/", "X-Request-ID: forged", statuses=(200,)),
@@ -153,6 +175,17 @@ ATTACKS: dict[str, Attack] = {
     "long_body": get("/", "Content-Length: 99999999999", method="POST", statuses=(413,)),
     "many_ranges": get("/static/a.css", "Range: bytes=" + ",".join(["0-"] * 1000), statuses=(200, 206, 416)),
 }
+# Those that are tried over TLS too, where other servers of the front take part.
+OVER_TLS = [
+    "traversal",
+    "length_and_chunked",
+    "host_unknown",
+    "host_twice",
+    "host_of_the_line_is_good",
+    "host_of_the_line_is_bad",
+    "many_headers",
+    "forwarded_proto",
+]
 
 
 def send(address: tuple[str, int], attack: Attack, tls: str = "") -> tuple[int, bytes]:
@@ -197,7 +230,9 @@ def judge(name: str, status: int, received: bytes, peer: str = "") -> dict[str, 
     seen = json.loads(body[body.index(b"{") : body.rindex(b"}") + 1])  # Around it the sizes of its chunks.
     assert seen["HTTP_HOST"] == "good.example"
     assert seen.get("HTTP_X_FORWARDED_PROTO") in ("http", "https")
+    for word in ("PORT", "PREFIX", "PROTOCOL", "SCHEME", "SERVER", "SSL"):
+        assert not seen.get(f"HTTP_X_FORWARDED_{word}"), word
     assert not seen.get("HTTP_PROXY")
     if peer:
-        assert seen["REMOTE_ADDR"] == seen["HTTP_X_FORWARDED_FOR"] == peer
+        assert seen["REMOTE_ADDR"] == seen["HTTP_X_FORWARDED_FOR"] == seen["HTTP_X_REAL_IP"] == peer
     return seen

@@ -189,6 +189,9 @@ def check_front(app: dict[str, Any], at: str, problems: Problems) -> None:
     for number, network in enumerate(app["maintenance"]["allow"]):
         try:
             ipaddress.ip_network(network)
+            # Python takes these, nginx does not, and would serve no app's changes any more.
+            if not re.fullmatch(r"[0-9a-fA-F:.]+(/[0-9]+)?", network):
+                raise ValueError("no interface, and how many bits of it count instead of a mask")
         except ValueError as error:
             allowed = f"an address or a network like 192.0.2.0/24 ({error})"
             problems.add(f"{at}.maintenance.allow[{number}]", network, allowed)
@@ -432,8 +435,37 @@ def check_together(apps: list[dict[str, Any]], platform: str, problems: Problems
             claim("port", app["port"], app["name"], "port")
             continue
         for domain in app["domains"] or ["every name"]:
-            place = f"{domain} {app['mount']}"
-            if claim("mount", place, app["name"], "domain and path"):
-                for key in ("static", "logins"):
-                    for url in sorted({*app[key]} - {"/"}):
-                        claim(key, f"{place.rstrip('/')}{url}", app["name"], "domain and path")
+            for key, url in urls(app):
+                if not claim(key, f"{domain} {url}", app["name"], "domain and path") and key == "mount":
+                    break
+    if platform == "server":
+        check_everywhere([app for app in apps if app["state"] != "absent"], problems)
+
+
+def check_everywhere(apps: list[dict[str, Any]], problems: Problems) -> None:
+    """Check the URLs of apps with domains against those of apps on every name, into ``problems``.
+
+    The site of a domain has these too, but those whose mount an app of the domain has: nginx takes no URL twice.
+    """
+    for domain in sorted({domain for app in apps for domain in app["domains"]}):
+        own = [app for app in apps if domain in app["domains"]]
+        taken = {app["mount"] for app in own}
+        claims = {
+            url: other["name"]
+            for other in apps
+            if not other["domains"] and other["mount"] not in taken
+            for _, url in urls(other)
+        }
+        for app in own:
+            for key, url in urls(app):
+                if url in claims:
+                    allowed = f"a domain and path of its own, app {claims[url]}, which is on every name, has this one"
+                    problems.add(f"flask_apps ({app['name']}).{key}", f"{domain} {url}", allowed)
+
+
+def urls(app: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the paths that an app has locations of their own for in the front, each with its key."""
+    yield "mount", app["mount"]
+    for key in ("static", "logins"):
+        for url in sorted({*app[key]} - {"/"}):
+            yield key, f"{app['mount'].rstrip('/')}{url}"

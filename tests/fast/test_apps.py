@@ -195,6 +195,24 @@ BAD: dict[str, tuple[Any, str, str, str]] = {
         "'192.0.2.1/24'",
         "has host bits set",
     ),
+    "network_with_a_mask": (
+        one(maintenance={"allow": ["192.0.2.0/255.255.255.0"]}),
+        ".maintenance.allow[0]",
+        "'192.0.2.0/255.255.255.0'",
+        "how many bits",
+    ),
+    "network_with_a_mask_of_the_rest": (
+        one(maintenance={"allow": ["::1", "192.0.2.0/0.0.0.255"]}),
+        ".maintenance.allow[1]",
+        "'192.0.2.0/0.0.0.255'",
+        "how many bits",
+    ),
+    "network_of_an_interface": (
+        one(maintenance={"allow": ["fe80::1%eth0"]}),
+        ".maintenance.allow[0]",
+        "'fe80::1%eth0'",
+        "no interface",
+    ),
     "network_is_a_name": (one(maintenance={"allow": ["desk.org"]}), ".maintenance.allow[0]", "'desk.org'", "192.0.2.0"),
     "two_apps_on_one_login": (
         [{"name": "a", "logins": ["/b"]}, {"name": "b", "mount": "/b"}],
@@ -202,6 +220,22 @@ BAD: dict[str, tuple[Any, str, str, str]] = {
         "'every name /b'",
         "app a has this one",
     ),
+    **{
+        f"{key}_of_a_domain_on_a_{other}_of_every_name": (
+            [{"name": "a", "mount": "/x/y"} | there, {"name": "b", "domains": ["b.org"]} | here],
+            f"flask_apps (b).{key}",
+            f"'b.org {url}'",
+            "app a, which is on every name, has this one",
+        )
+        for key, other, here, there, url in (
+            ("logins", "mount", {"logins": ["/x/y"]}, {}, "/x/y"),
+            ("static", "mount", {"static": {"/y": "static"}, "mount": "/x"}, {}, "/x/y"),
+            ("mount", "static", {"mount": "/x/y/z"}, {"static": {"/z": "static"}}, "/x/y/z"),
+            ("mount", "login", {"mount": "/x/y/z"}, {"logins": ["/z"]}, "/x/y/z"),
+            ("static", "static", {"static": {"/x/y/z": "static"}}, {"static": {"/z": "static"}}, "/x/y/z"),
+            ("logins", "login", {"logins": ["/x/y/z"]}, {"logins": ["/z"]}, "/x/y/z"),
+        )
+    },
     "health_no_time": (one(health={"timeout": 0}), ".health.timeout", "0", "from 1 to 600"),
     "health_too_long": (one(health={"timeout": 601}), ".health.timeout", "601", "from 1 to 600"),
     "health_time_is_a_text": (one(health={"timeout": "30s"}), ".health.timeout", "'30s'", "type int"),
@@ -381,6 +415,10 @@ GOOD: dict[str, Rows] = {
     ],
     "one_path_on_two_domains": [{"name": "a", "domains": ["a.org"]}, {"name": "b", "domains": ["b.org"]}],
     "one_domain_and_everywhere": [{"name": "a", "domains": ["a.org"]}, {"name": "b"}],
+    "one_mount_on_a_domain_and_everywhere": [
+        {"name": "a", "domains": ["a.org"], "mount": "/x", "logins": ["/y"]},
+        {"name": "b", "mount": "/x", "logins": ["/y"]},
+    ],
     "domains": one(domains=["localhost", "a-b.example.org", "xn--mnchen-3ya.de", "1.2.3.4"]),
     "modules": [
         {"name": f"a{n}", "mount": f"/{n}", "module": m}
@@ -404,7 +442,7 @@ GOOD: dict[str, Rows] = {
         limits={"body": "1G", "timeout": 86400, "requests": 100_000, "connections": 1},
         logins=["/login", "/a/b.c~d"],
         nginx_extra="gzip off;\nif ($arg_a = '}') { return 403; } # a }\nset $b \"{;\";\nset $c ${b}x;\n",
-        maintenance={"page": "static/a.css", "allow": ["192.0.2.1", "192.0.2.0/24", "2001:db8::/32"]},
+        maintenance={"page": "static/a.css", "allow": ["192.0.2.1", "192.0.2.0/24", "2001:db8::/32", "::/0"]},
     ),
     "front_off": one(limits={"body": "0"}, logins=[], nginx_extra=" \n# only this", maintenance={}),
     "limits_low": one(port=1024, processes=1, threads=1, keep_releases=2, health={"path": "/", "timeout": 1}),

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.hosted.flask.plugins.module_utils import listen
+from ansible_collections.hosted.flask.plugins.plugin_utils.apps import complete
 from supervisor.options import ServerOptions, UnhosedConfigParser
 from support import ROOT, completed, nginx_files, process, render, tool
 
@@ -165,6 +166,10 @@ SITES: dict[str, list[dict[str, Any]]] = {
     "two_mounts": [{"name": "a", "mount": "/a"}, {"name": "b", "mount": "/b/c"}],
     "mount_below_a_mount": [{"name": "a", "mount": "/a"}, {"name": "b", "mount": "/a/b"}, {"name": "c"}],
     "everywhere_and_one_domain": [{"name": "a"}, {"name": "b", "domains": ["x.org"]}],
+    "one_mount_everywhere_and_on_one_domain": [
+        {"name": "a", "mount": "/x", "logins": ["/y"]},
+        {"name": "b", "mount": "/x", "logins": ["/y"], "domains": ["x.org"]},
+    ],
     "built": [
         {"frontend": "f", "static": {"/a": "static", "/b": "f/dist/assets", "/c": "f/dist"}, "mount": "/x"},
         {"name": "second", "frontend": "g", "static": {"/b": "g/dist/assets"}, "domains": ["x.org", "y.org"]},
@@ -182,6 +187,36 @@ def test_nginx_accepts_the_sites(rows: list[dict[str, Any]], tmp_path: Path) -> 
     """Not even a warning, such as one of two sites that claim the same name."""
     run = nginx_test(tmp_path, [completed(**row) for row in rows])
     assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        ({}, {"logins": ["/x"]}),
+        ({}, {"static": {"/x": "static"}}),
+        ({"static": {"/y": "static"}}, {"mount": "/x/y"}),
+        ({"logins": ["/y"]}, {"mount": "/x/y"}),
+        ({"static": {"/y": "static"}}, {"static": {"/x/y": "static"}}),
+        ({"logins": ["/y"]}, {"logins": ["/x/y"]}),
+    ],
+    ids=["mount_login", "mount_static", "static_mount", "login_mount", "static_static", "login_login"],
+)
+def test_nginx_takes_no_url_twice_which_is_why_the_rows_are_refused(
+    there: dict[str, Any], here: dict[str, Any], tmp_path: Path
+) -> None:
+    """The site of a domain has apps on every name too."""
+    rows = [{"name": "a", "mount": "/x", **there}, {"name": "b", "domains": ["b.org"], **here}]
+    run = nginx_test(tmp_path, [completed(**row) for row in rows])
+    assert "duplicate location" in run.stderr
+    _, messages = complete(rows, platform="server", defaults={}, project=tmp_path, where="here", sources=False)
+    assert ["app a, which is on every name" in message for message in messages] == [True]
+
+
+@pytest.mark.parametrize("network", ["192.0.2.0/255.255.255.0", "fe80::1%eth0"])
+def test_nginx_takes_no_such_network_which_is_why_it_is_refused(network: str, tmp_path: Path) -> None:
+    run = nginx_test(tmp_path, [completed(maintenance={"page": "", "allow": [network]})])
+    assert run.returncode
+    assert network in run.stderr
 
 
 @pytest.mark.parametrize(
