@@ -506,6 +506,13 @@ def test_logins_are_tried_a_few_times(path: str, front: Front) -> None:
     assert front.get(path, source=f"127.0.6.{number}", method="POST", body=b"x")[0] == 200, "another address"
 
 
+def test_a_neighbours_programs_try_no_more_often(front: Front) -> None:
+    """They come from the host itself, which has no other limit."""
+    tried = [front.get("/login", method="POST", body=b"x")[0] for _ in range(10)]
+    assert tried[-1] == 429
+    assert front.get("/login")[0] == 200
+
+
 NEWLINES = "a0a:a0a:a0a:a0a"
 
 
@@ -534,10 +541,10 @@ def test_a_network_of_ipv6_is_limited_as_one_address(one: list[str], another: st
 
 
 def test_the_host_itself_has_no_limit_over_ipv6_either(front: Front) -> None:
-    statuses = [
-        front.get("/login", method="POST", body=b"x", source=ANYBODY, X_Test_Address="::1")[0] for _ in range(20)
-    ]
+    statuses = [front.get("/limited/", source=ANYBODY, X_Test_Address="::1")[0] for _ in range(20)]
     assert statuses == [200] * 20
+    tried = [front.get("/login", method="POST", body=b"x", source=ANYBODY, X_Test_Address="::1")[0] for _ in range(10)]
+    assert tried[-1] == 429, "but those that try to log in"
 
 
 def test_connections_of_one_address_are_limited(front: Front) -> None:
