@@ -240,18 +240,19 @@ def absent(home: Home, purge: bool, check: bool) -> Result:
     if check:
         return {**result, **kept}
     with home.lock():
-        kept, rest = remains(home, purge)  # Whoever had the lock before may have changed what there is.
         # Without them nothing of it is started again, should supervisord itself start meanwhile.
         discard(home.ini)
         discard(home.standby_ini)
         home.programs.remove_all()
+        kept, rest = remains(home, purge)  # Its last words, or whoever had the lock before, may have changed that.
         lock = home.root / ".lock"
         for item in rest:
             if item != lock:
                 discard(item)
         discard(lock)  # Last: up to here nobody else begins.
         if not kept:
-            discard(home.root)
+            with contextlib.suppress(OSError):  # Somebody began already.
+                home.root.rmdir()
     return {**result, **kept}
 
 

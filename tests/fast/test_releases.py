@@ -1154,6 +1154,24 @@ def test_an_absent_app_of_a_supervisord_that_does_not_tell(short: Path, monkeypa
     assert not shop.root.exists()
 
 
+def test_an_absent_app_keeps_what_it_writes_as_it_ends(short: Path) -> None:
+    """An app may bring its state to the disk only when it is stopped."""
+    with supervisord(short):
+        shop = programs_of(short, "shop", "", "-mail")
+        (shop.root / "data/upload").unlink()
+        stop = shop.programs.remove
+
+        def last_words(group: str) -> None:
+            (shop.root / "data/state").write_text("dear\n")
+            stop(group)
+
+        shop.programs.remove = last_words  # type: ignore[method-assign]
+        result = releases.absent(shop, False, False)
+    assert result["kept"] == str(shop.root / "data")
+    assert (shop.root / "data/state").read_text() == "dear\n"
+    assert [path.name for path in shop.root.iterdir()] == ["data"]
+
+
 def silent() -> None:
     """Answer as a supervisord does that hangs."""
     raise TimeoutError("timed out")
