@@ -15,7 +15,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ansible_collections.hosted.flask.plugins.module_utils.files import SHORTEST, write
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
@@ -170,9 +170,21 @@ class Home:
 
         :raises Refused: somebody else holds it, and goes on holding it for ``wait`` seconds.
         """
-        self.root.mkdir(0o710, parents=True, exist_ok=True)
         deadline = time.monotonic() + self.wait
-        with open(self.root / ".lock", "a+", opener=private) as file:
+        while (file := self._locked(deadline)) is None:
+            pass
+        with file:
+            file.truncate(0)
+            file.write(f"{self.who} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}\n")
+            file.flush()
+            yield
+
+    def _locked(self, deadline: float) -> TextIO | None:
+        """Return the locked file, None where who had it before removed the app and the file with it."""
+        lock = self.root / ".lock"
+        with contextlib.ExitStack() as held, contextlib.suppress(FileNotFoundError):
+            self.root.mkdir(0o710, parents=True, exist_ok=True)
+            file = held.enter_context(open(lock, "a+", opener=private))
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -185,10 +197,10 @@ class Home:
                             f"app {self.name}: another deploy is under way: {file.read().strip()}{waited}"
                         ) from None
                     time.sleep(0.1)
-            file.truncate(0)
-            file.write(f"{self.who} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}\n")
-            file.flush()
-            yield
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                held.pop_all()
+                return file
+        return None
 
     def remember(self, action: str, release: str, begin: float, result: str, **more: Any) -> None:
         """Append to the history and bring it to the disk.

@@ -46,9 +46,7 @@ class Programs:
 
         :raises Refused: a file of the account cannot be read, or supervisord does not answer.
         """
-        deadline = time.monotonic() + 10
-        while not os.path.exists(self.socket) and time.monotonic() < deadline:
-            time.sleep(0.05)  # It was started a moment ago.
+        self._wait_for_socket()
         try:
             [[added, changed, removed]] = self.api.reloadConfig()
         except xmlrpc.client.Fault as fault:
@@ -61,6 +59,12 @@ class Programs:
                 f"supervisord does not answer at {self.socket} ({error}). Run playbooks/provision.yml, which starts it."
             ) from error
         return tuple({name for name in names if self.ours(name)} for names in (added, changed, removed))
+
+    def _wait_for_socket(self) -> None:
+        """Give a supervisord that was started a moment ago the time to listen."""
+        deadline = time.monotonic() + 10
+        while not os.path.exists(self.socket) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def info(self, name: str) -> dict[str, Any] | None:
         """Return what supervisord knows of a program, None where it has no such program or does not answer."""
@@ -94,7 +98,7 @@ class Programs:
             with contextlib.suppress(xmlrpc.client.Fault):
                 call(*arguments)
         except OSError as error:
-            raise Refused(f"supervisord went away ({error}). It is started again by itself; deploy again.") from error
+            raise Refused(f"supervisord went away ({error}). It is started again by itself; run this again.") from error
 
     def start(self, name: str) -> None:
         """Start a program without waiting for it; one that runs already is left alone."""
@@ -128,3 +132,29 @@ class Programs:
         self.remove(name)
         self.add(name)
         self.start(name)
+
+    def remove_all(self) -> None:
+        """Stop and forget all that supervisord runs of this app, also what has no file any more.
+
+        It reads no file for that, so that one which somebody broke is not in the way.
+
+        :raises Refused: supervisord is there and cannot be asked, or something goes on.
+        """
+        self._wait_for_socket()
+        try:
+            groups = {info["group"] for info in self.api.getAllProcessInfo()}
+        except (FileNotFoundError, ConnectionRefusedError):
+            return  # Nobody listens: without a supervisord nothing of it runs.
+        except (xmlrpc.client.Fault, OSError) as error:
+            raise Refused(
+                f"app {self.app}: supervisord at {self.socket} does not tell what runs of it ({error})."
+                " Its files stay until that has ended: run this again."
+            ) from error
+        for group in sorted(filter(self.ours, groups)):
+            self.remove(group)
+        if going := [info["name"] for info in self.all()]:
+            raise Refused(
+                f"app {self.app}: {', '.join(going)} cannot be stopped, or was started again meanwhile."
+                f" Its files stay until that has ended: see supervisorctl status and {self.app}'s logs, and run this"
+                " again."
+            )

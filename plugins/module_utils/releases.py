@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.hosted.flask.plugins.module_utils.files import discard, text_of, write
@@ -228,27 +229,39 @@ def absent(home: Home, purge: bool, check: bool) -> Result:
     With it stays the app's key: who is logged in to what is kept there still is when the app comes back.
 
     :returns: as :func:`deploy`, and ``kept``, the data that stays.
+    :raises Refused: somebody else works on it, or a program of it does not end; its files are still there.
     """
-    data, logs = home.root / "data", home.home / "logs"
-    keep_data = not purge and data.is_dir() and any(data.iterdir())
-    written = [*logs.glob(f"{home.name}.log*"), *logs.glob(f"{home.name}-*.log*")]
-    kept = {data, home.root / "env"} if keep_data else set()
-    rest = [item for item in home.root.glob("*") if item not in kept] if home.root.exists() else []
-    result: Result = {"changed": False, "actions": [], "diff": [], **({"kept": str(data)} if keep_data else {})}
-    if not rest and (keep_data or not home.root.exists()) and not home.ini.exists() and not written:
-        return result
+    # Its programs count too: where its files were deleted by hand they may still run.
+    kept, rest = remains(home, purge)
+    if not rest and (kept or not home.root.exists()) and not home.programs.all():
+        return {"changed": False, "actions": [], "diff": [], **kept}
     actions = [f"remove {home.name}"]
-    result |= {"changed": True, "actions": actions, "diff": told(home, actions)}
+    result: Result = {"changed": True, "actions": actions, "diff": told(home, actions)}
     if check:
-        return result
-    discard(home.ini)
-    discard(home.standby_ini)
-    with contextlib.suppress(Refused):  # Without a supervisord nothing of it runs.
-        for name in home.programs.reload()[2]:
-            home.programs.remove(name)
-    for item in [*rest, *written]:
-        discard(item)
-    discard(home.root / ".lock")
-    if not keep_data:
-        discard(home.root)
-    return result
+        return {**result, **kept}
+    with home.lock():
+        # Without them nothing of it is started again, should supervisord itself start meanwhile.
+        discard(home.ini)
+        discard(home.standby_ini)
+        home.programs.remove_all()
+        kept, rest = remains(home, purge)  # Its last words, or whoever had the lock before, may have changed that.
+        lock = home.root / ".lock"
+        for item in rest:
+            if item != lock:
+                discard(item)
+        discard(lock)  # Last: up to here nobody else begins.
+        if not kept:
+            with contextlib.suppress(OSError):  # Somebody began already.
+                home.root.rmdir()
+    return {**result, **kept}
+
+
+def remains(home: Home, purge: bool) -> tuple[dict[str, str], list[Path]]:
+    """Return what stays of an app when it is removed, as ``kept`` of its result, and the paths that go."""
+    data, logs = home.root / "data", home.home / "logs"
+    stays = not purge and data.is_dir() and any(data.iterdir())
+    found = list(home.root.iterdir()) if home.root.exists() else []
+    rest = [item for item in found if not stays or item not in (data, home.root / "env")]
+    rest += [*logs.glob(f"{home.name}.log*"), *logs.glob(f"{home.name}-*.log*")]
+    rest += [item for item in (home.ini, home.standby_ini) if item.exists()]
+    return {"kept": str(data)} if stays else {}, rest

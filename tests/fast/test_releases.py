@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -33,7 +34,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.switch import Switch
 from ansible_collections.hosted.flask.plugins.plugin_utils import remote
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements
-from support import completed, free_port, process, program_states, render, tree, until
+from support import completed, free_port, process, program_states, render, supervisord, tree, until
 from test_actions import Here
 
 FLASK = """\
@@ -1029,11 +1030,151 @@ def absent(site: Site) -> None:
     assert not site.deploy(state="absent", purge=True)["changed"]
 
 
+@story
+def absent_waits_for_a_deploy(site: Site) -> None:
+    """Whoever works on the app meanwhile would bring it half back, or find it half gone."""
+    site.write(PLAIN)
+    release = site.deploy()["id"]
+    gone = site.prepare(state="absent").home.app
+    with ThreadPoolExecutor(1) as pool, site.at().lock():
+        with pytest.raises(Refused, match="another deploy is under way: tester@here since"):
+            releases.absent(site.at(gone), True, False)
+        assert releases.absent(site.at(gone), True, True)["changed"], "check mode asks for no lock"
+        site.assert_at_rest(release)
+        begun = threading.Event()
+        future = pool.submit(lambda: (begun.set(), releases.absent(site.at(gone, 60), True, False)))
+        assert begun.wait(10)
+        begin = time.monotonic()
+        until("it had time to go wrong", lambda: future.done() or time.monotonic() - begin > 0.5)
+        assert not future.done()
+        site.assert_at_rest(release)
+    assert future.result()[1]["changed"]
+    assert (site.root.exists(), site.ini.exists(), site.states()) == (False, False, {})
+
+
 @pytest.mark.parametrize("name", STORIES)
 def test_story(name: str, told: dict[str, Future[None]]) -> None:
     """See the function of that name above."""
     # The first one asked for is the last one told: that long for all of them.
     told[name].result(timeout=900)
+
+
+# --- removed from an account of its own
+
+
+def programs_of(home: Path, name: str, *parts: str) -> Home:
+    """Return an app of which these programs run, as far as its removal asks for it."""
+    root = home / "apps" / name
+    (root / "data").mkdir(parents=True)
+    (root / "data/upload").write_text("dear\n")
+    (root / "releases").mkdir()
+    text = "".join(
+        f"[program:{name}{part}]\ncommand = sleep infinity\nautorestart = false\n"
+        f"stdout_logfile = {home}/logs/{name}{part}.log\n"
+        for part in parts
+    )
+    (home / f"etc/services.d/{name}.ini").write_text(text)
+    app = completed(name, home=str(home), supervisor_socket=str(home / "run/supervisor.sock"), front="")
+    removed = Home(app, "tester@here")
+    for program in sorted(removed.programs.reload()[0]):
+        removed.programs.add(program)
+    # Until then supervisord's own child is deaf to the signal that stops it.
+    until("they run", lambda: all(runs_sleep(info["pid"]) for info in removed.programs.all()))
+    return removed
+
+
+def runs_sleep(pid: int) -> bool:
+    """Whether a process is the program itself by now."""
+    return pid > 0 and Path(f"/proc/{pid}/comm").read_text() == "sleep\n"
+
+
+def test_an_absent_app_ends_though_a_file_beside_it_is_broken(short: Path) -> None:
+    """Supervisord then reads no file of the account, and what it has read before runs on until it is stopped."""
+    with supervisord(short):
+        shop, blog = programs_of(short, "shop", "", "-mail"), programs_of(short, "blog", "")
+        pids = {info["name"]: info["pid"] for home in (shop, blog) for info in home.programs.all()}
+        assert pids.keys() == {"shop", "shop-mail", "blog"}
+        assert all(pids.values())
+        (short / "etc/services.d/bad.ini").write_text("[program:bad]\n")
+        with pytest.raises(Refused, match="refuses the files"):
+            blog.programs.reload()
+        assert releases.absent(shop, False, True)["changed"]
+        assert len(shop.programs.all()) == 2, "check mode stops nothing"
+        result = releases.absent(shop, False, False)
+        assert (result["changed"], result["kept"]) == (True, str(shop.root / "data"))
+        assert program_states(short).keys() == {"blog"}
+        assert blog.programs.all()[0]["pid"] == pids["blog"]
+        assert [name for name, pid in pids.items() if Path(f"/proc/{pid}").exists()] == ["blog"]
+        assert [path.name for path in shop.root.iterdir()] == ["data"]
+        assert not shop.ini.exists()
+        assert not shop.log("shop").exists()
+        assert not releases.absent(shop, False, False)["changed"]
+
+
+def test_an_absent_app_of_which_only_programs_are_left(short: Path) -> None:
+    """Where somebody deleted its files, its programs still end."""
+    with supervisord(short):
+        shop = programs_of(short, "shop", "")
+        shop.ini.unlink()
+        shutil.rmtree(shop.root)
+        shop.log("shop").unlink()
+        assert releases.absent(shop, False, False)["changed"]
+        assert program_states(short) == {}
+        assert not shop.root.exists()
+        assert not releases.absent(shop, False, False)["changed"]
+
+
+def test_an_absent_app_keeps_its_files_while_it_runs(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be stopped is told, and the next run goes on where this one ended."""
+    with supervisord(short):
+        shop = programs_of(short, "shop", "")
+        with monkeypatch.context() as patch:
+            patch.setattr(shop.programs, "remove", lambda group: None)
+            with pytest.raises(Refused, match=r"shop cannot be stopped.*files stay.*run this again"):
+                releases.absent(shop, True, False)
+            assert (shop.root / "data/upload").exists()
+        assert releases.absent(shop, True, False)["changed"]
+        assert program_states(short) == {}
+        assert not shop.root.exists()
+
+
+def test_an_absent_app_of_a_supervisord_that_does_not_tell(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there and runs who knows what: no file goes. One that ended runs nothing."""
+    with supervisord(short):
+        shop = programs_of(short, "shop", "")
+        with monkeypatch.context() as patch:
+            patch.setattr(shop.programs.api, "getAllProcessInfo", silent, raising=False)
+            with pytest.raises(Refused, match=r"does not tell what runs of it \(timed out\).*run this again"):
+                releases.absent(shop, True, False)
+            assert (shop.root / "data/upload").exists()
+    Path(shop.programs.socket).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(shop.programs.socket)
+    assert releases.absent(shop, True, False)["changed"]
+    assert not shop.root.exists()
+
+
+def test_an_absent_app_keeps_what_it_writes_as_it_ends(short: Path) -> None:
+    """An app may bring its state to the disk only when it is stopped."""
+    with supervisord(short):
+        shop = programs_of(short, "shop", "", "-mail")
+        (shop.root / "data/upload").unlink()
+        stop = shop.programs.remove
+
+        def last_words(group: str) -> None:
+            (shop.root / "data/state").write_text("dear\n")
+            stop(group)
+
+        shop.programs.remove = last_words  # type: ignore[method-assign]
+        result = releases.absent(shop, False, False)
+    assert result["kept"] == str(shop.root / "data")
+    assert (shop.root / "data/state").read_text() == "dear\n"
+    assert [path.name for path in shop.root.iterdir()] == ["data"]
+
+
+def silent() -> None:
+    """Answer as a supervisord does that hangs."""
+    raise TimeoutError("timed out")
 
 
 # --- what needs no running app
@@ -1096,6 +1237,28 @@ def test_the_history_is_the_accounts_own_and_outlives_a_torn_line(plain: Site) -
     assert 1.5 <= last.pop("seconds") < 10
     assert last == {"who": "tester@here", "action": "rollback", "release": "r2", "commit": "", "result": "refused"}
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_lock_of_a_removed_app_is_no_lock(plain: Site) -> None:
+    """Who waited for the removal waits for whoever came after it, too."""
+    home, entered = plain.prepare().home, threading.Event()
+
+    def late() -> None:
+        with plain.at(home.app, 60).lock():
+            entered.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        removal = home.lock()
+        removal.__enter__()
+        future = pool.submit(late)
+        assert not entered.wait(0.3)
+        shutil.rmtree(home.root)
+        with home.lock():
+            removal.__exit__(None, None, None)
+            assert not entered.wait(0.3)
+        future.result(30)
+    assert entered.is_set()
+    assert (home.root / ".lock").exists()
 
 
 KEYS: dict[str, tuple[str | None, str | None, str]] = {

@@ -1,5 +1,6 @@
-"""After a deploy in which one app's state was absent."""
+"""After a deploy in which the state of two apps was absent: one has data, the other's account a file of its own."""
 
+import pytest
 from asking import ask, pids, remembered
 
 
@@ -36,3 +37,19 @@ def test_its_data_is_all_that_is_left_of_it(host):
         "/home/goes/etc/services.d:",
         "/home/goes/logs:",
     ]
+
+
+@pytest.mark.parametrize("account", ["goes", "leaves"])
+def test_account_that_stays_is_closed(host, log_in, account):
+    """By its own key it was logged in when its app went."""
+    assert host.file(f"/home/{account}/.ssh/authorized_keys").exists
+    assert log_in(account).returncode == 255
+    assert pids(host, f"^{account} ") == []
+    assert not host.file(f"/var/spool/cron/crontabs/{account}").exists
+    uid = host.user(account).uid
+    assert not host.file(f"/etc/systemd/system/user-{uid}.slice.d").exists
+
+
+def test_home_with_a_file_of_its_own_stays(host):
+    assert host.file("/home/leaves/dump.sql").content_string == "precious, too"
+    assert host.check_output("ls -A /home/leaves/apps") == ""

@@ -1,4 +1,4 @@
-"""After one app was removed by its name; its account had no other, and no data."""
+"""After one app was removed by its name; its account had no other, and no data, and was logged in."""
 
 from asking import ask, pids, playbook, recap, remembered
 
@@ -15,8 +15,9 @@ def test_other_was_left_alone(host):
     assert pids(host, "^stays .*") == remembered(host, "^stays .*")
 
 
-def test_data_of_the_absent_one_is_still_there(host):
+def test_what_the_absent_ones_keep_is_still_there(host):
     assert host.file("/home/goes/apps/goes/data/upload.txt").content_string == "precious"
+    assert host.file("/home/leaves/dump.sql").content_string == "precious, too"
 
 
 def test_second_time_has_nothing_to_do(host):
