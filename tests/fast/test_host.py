@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import json
 import os
 import pwd
+import shutil
+import signal
+import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,13 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.hosted.flask.plugins.action import firewall as action
-from ansible_collections.hosted.flask.plugins.modules import account_homes, firewall, host_facts, host_files
+from ansible_collections.hosted.flask.plugins.modules import (
+    account_homes,
+    account_processes,
+    firewall,
+    host_facts,
+    host_files,
+)
 
 # --- how ssh comes in
 
@@ -245,6 +256,54 @@ def test_a_link_that_root_made_is_followed_and_one_of_the_account_is_not(open_ho
 def test_an_account_that_is_not_there(open_homes: Write, tmp_path: Path) -> None:
     assert open_homes(check=True, blog=str(tmp_path / "blog"))["changed"] is True
     assert "account blog is not there" in open_homes(blog=str(tmp_path / "blog"))["msg"]
+
+
+# --- processes of accounts
+
+STUBBORN = (
+    "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (1, 15)]; print(flush=True); time.sleep(600)"
+)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root runs something as somebody else")
+def test_all_that_an_account_runs_ends(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what ignores that it is asked to; and nothing of others."""
+    uid = 64_123
+    monkeypatch.setattr(pwd, "getpwnam", {"shop": pwd.struct_passwd(("shop", "x", uid, uid, "", "/", ""))}.__getitem__)
+
+    def run(check: bool = False) -> dict[str, Any]:
+        arguments = {"accounts": ["nobody-there", "shop"], "patience": 0.5, "_ansible_check_mode": check}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            account_processes.main()
+        return json.loads(capsys.readouterr().out)
+
+    def start(user: int, program: str) -> subprocess.Popen[bytes]:
+        words = [shutil.which("python3", path=os.defpath), "-c", program]
+        process = subprocess.Popen(words, user=user, group=user, cwd="/", stdout=subprocess.PIPE)
+        assert process.stdout
+        process.stdout.readline()
+        return process
+
+    answer = run()
+    assert (answer["changed"], answer["ended"]) == (False, {})
+    with contextlib.ExitStack() as stack:
+        gentle, stubborn, other = (
+            stack.enter_context(start(*what))
+            for what in ((uid, "import time; print(flush=True); time.sleep(600)"), (uid, STUBBORN), (uid + 1, STUBBORN))
+        )
+        for process in (gentle, stubborn, other):
+            stack.callback(process.kill)
+        # Without somebody who waits for them what ended would still be there.
+        for process in (gentle, stubborn):
+            threading.Thread(target=process.wait, daemon=True).start()
+        assert sorted(run(check=True)["ended"]["shop"]) == sorted([gentle.pid, stubborn.pid])
+        assert (gentle.returncode, stubborn.returncode) == (None, None)
+        answer = run()
+        assert (answer["changed"], sorted(answer["ended"]["shop"])) == (True, sorted([gentle.pid, stubborn.pid]))
+        assert account_processes.running(uid) == []
+        assert (gentle.wait(10), stubborn.wait(10)) == (-signal.SIGTERM, -signal.SIGKILL)
+        assert other.poll() is None
+        assert run()["changed"] is False
 
 
 # --- rules
