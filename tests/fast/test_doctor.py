@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +23,15 @@ from ansible.template import Templar
 from ansible_collections.hosted.flask.plugins.action import doctor as action
 from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS
 from ansible_collections.hosted.flask.plugins.module_utils import doctor, doctor_app
-from ansible_collections.hosted.flask.plugins.module_utils.findings import ERROR, WARNING, Skipped, error, examine
+from ansible_collections.hosted.flask.plugins.module_utils.findings import (
+    ERROR,
+    WARNING,
+    Failed,
+    Skipped,
+    error,
+    examine,
+    output,
+)
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from support import completed, free_port, tool
 
@@ -53,6 +63,52 @@ def test_a_check_that_fails_or_cannot_be_made_leaves_the_others_alone() -> None:
     assert (told["checked"], told["skipped"]) == (["c", "d"], {"b": "needs root"})
 
 
+@pytest.mark.parametrize(
+    ("command", "no", "expected"),
+    [
+        ("echo yes", 0, "yes\n"),
+        ("echo yes; echo a warning >&2", 0, "yes\n"),
+        ("echo none; exit 1", 1, "none\n"),
+        ("echo none; echo a warning >&2; exit 1", 1, "none\n"),
+        ("exit 1", 1, ""),
+        ("exit 1", 0, Failed),
+        ("echo half of it; exit 100", 1, Failed),
+        ("echo cannot look >&2; exit 1", 1, Failed),
+    ],
+)
+def test_a_command_that_could_not_look_has_found_nothing_out(
+    command: str, no: int, expected: str | type[Failed]
+) -> None:
+    if expected is Failed:
+        with pytest.raises(Failed, match="sh ended with 1"):
+            output("sh", "-c", command, no=no)
+    else:
+        assert output("sh", "-c", command, no=no) == expected
+    assert output("no-such-command") == ""
+
+
+def test_a_command_speaks_its_own_language_and_says_why_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert output("sh", "-c", r"echo $LC_ALL; printf '\377'") == "C.UTF-8\n\ufffd"
+    told = examine({"x": lambda: [error("x", output("sh", "-c", "echo W: a; echo E: b >&2; exit 100"), "x")]})
+    [found] = told["findings"]
+    assert (found["level"], found["what"]) == (WARNING, "cannot be checked: Failed: sh ended with 100: E: b")
+    assert told["checked"] == []
+
+
+@pytest.fixture
+def program(short: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Let a shell script be what a program of the host is."""
+    monkeypatch.setenv("PATH", f"{short}/bin:{os.environ['PATH']}")
+
+    def put(name: str, script: str) -> None:
+        (short / "bin").mkdir(exist_ok=True)
+        (short / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (short / "bin" / name).chmod(0o755)
+
+    return put
+
+
 # --- the host
 
 
@@ -81,10 +137,18 @@ def test_a_disk_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(("free", "expected"), [(1_500_000, OK), (150_000, WARNING), (40_000, ERROR)])
-def test_memory(free: int, expected: str) -> None:
+def test_memory(free: int, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = f"MemTotal:        2035464 kB\nMemFree:          101 kB\nMemAvailable:   {free} kB\nHugePages_Total:   0\n"
     assert level(doctor.available(said)) == expected
-    assert doctor.memory() is not None
+    monkeypatch.setattr(doctor, "MEMINFO", tmp_path / "meminfo")
+    (tmp_path / "meminfo").write_text(said)
+    assert level(doctor.memory()) == expected
+
+
+def test_memory_of_this_machine() -> None:
+    said = re.sub(r"(?m)^(MemAvailable:).*", r"\1 0 kB", doctor.MEMINFO.read_text())
+    [found] = doctor.available(said)
+    assert re.fullmatch(r"0 of [1-9]\d* MiB of memory are available", found["what"])
 
 
 def test_programs_that_the_kernel_killed() -> None:
@@ -95,6 +159,21 @@ def test_programs_that_the_kernel_killed() -> None:
     [found] = doctor.victims(said)
     assert "the kernel ended python3, uwsgi (2 times)" in found["what"]
     assert doctor.victims("") == []
+
+
+def test_the_kernel_is_asked_whom_it_killed(program: Callable[[str, str], None]) -> None:
+    with pytest.raises(Skipped, match="needs root"):
+        doctor.killed(False)
+    asked = 'case " $* " in *" --dmesg "*" --since=-1d "*) ;; *) echo "not this: $*" >&2; exit 1 ;; esac'
+    killed = "echo 'Out of memory: Killed process 814 (uwsgi) total-vm:1048912kB'"
+    program("journalctl", f"{asked}\necho eth0: link is up\n{killed}")
+    [found] = doctor.killed(True)
+    assert (found["level"], "ended uwsgi" in found["what"]) == (ERROR, True)
+    program("journalctl", "echo eth0: link is up")
+    assert doctor.killed(True) == []
+    program("journalctl", "echo Data from the specified boot is not available >&2; exit 1")
+    with pytest.raises(Failed, match="journalctl ended with 1: Data from"):
+        doctor.killed(True)
 
 
 def test_units() -> None:
@@ -119,6 +198,18 @@ def test_clock(said: str, what: str | None) -> None:
     assert [item["what"] for item in doctor.kept(said)] == [what] * bool(what)
 
 
+def test_the_clock_is_asked_for_where_the_host_has_one(program: Callable[[str, str], None]) -> None:
+    program("timedatectl", "[ $1 = show ] && printf 'NTP=no\\nNTPSynchronized=no\\n'")
+    program("systemd-detect-virt", "echo podman")
+    with pytest.raises(Skipped, match="a container"):
+        doctor.clock()
+    program("systemd-detect-virt", "echo none; exit 1")
+    assert [item["what"] for item in doctor.clock()] == ["the clock is not synchronised, nothing looks after it"]
+    program("timedatectl", "echo Failed to connect to bus >&2; exit 1")
+    with pytest.raises(Failed, match="connect to bus"):
+        doctor.clock()
+
+
 def test_security_updates_are_told_from_others() -> None:
     said = (
         "Inst base-files [12.4] (12.4+deb12u11 Debian:12.11/stable [amd64])\n"
@@ -127,6 +218,29 @@ def test_security_updates_are_told_from_others() -> None:
         "Conf libssl3 (3.0.16-1 Debian-Security:12/stable-security [amd64])\n"
     )
     assert doctor.security(said) == ["libssl3", "openssl"]
+
+
+@pytest.mark.parametrize(("depends", "stuck"), [("", False), ("Depends: nowhere\n", True)])
+def test_updates_that_apt_cannot_install(
+    depends: str, stuck: bool, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The apt of this machine, with a list of packages that were installed somewhere else."""
+    short.chmod(0o755)
+    (short / "status").write_text(
+        "Package: needy\nStatus: install ok installed\nMaintainer: x <x@example.org>\nArchitecture: all\nVersion: 1\n"
+        f"{depends}Description: x\n\n"
+    )
+    places = {"State::status": "status", "State::lists": "lists", "Cache": "cache"}
+    lines = [f'Dir::{key} "{short}/{name}";' for key, name in places.items()]
+    lines += [f'Dir::Etc::{key} "{short}/none";' for key in ("sourcelist", "sourceparts")]
+    (short / "apt.conf").write_text("\n".join(lines))
+    monkeypatch.setenv("APT_CONFIG", str(short / "apt.conf"))
+    tool("apt-get")
+    found = [item for item in doctor.updates(os.geteuid() == 0) if "apt-get ended" in item["what"]]
+    assert level(found) == (WARNING if stuck else OK)
+    for item in found:
+        assert item["what"].startswith("no update can be installed: apt-get ended with 100: E: Unmet dependencies.")
+        assert "--fix-broken install" in item["do"]
 
 
 def test_who_listens_on_a_port() -> None:

@@ -31,6 +31,13 @@ echo 'deb [trusted=yes] file:/srv/updates ./' > /etc/apt/sources.list.d/updates.
 apt-get update -o Dir::Etc::sourcelist=sources.list.d/updates.list -o Dir::Etc::sourceparts=- \
   -o APT::Get::List-Cleanup=0
 """
+# A package that is installed although what it needs is not there: apt plans no upgrade of any other then.
+NEEDY = r"""
+mkdir -p /srv/needy/DEBIAN && cd /srv
+{ printf 'Package: needy\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\n'
+  printf 'Depends: nowhere\nDescription: x\n'; } > needy/DEBIAN/control
+dpkg-deb --build needy && { dpkg --install --force-depends needy.deb || true; }
+"""
 
 
 @dataclass
@@ -281,6 +288,13 @@ CASES = {
         "security updates wait: leaky",
         "apt-get upgrade",
     ),
+    "an upgrade that apt cannot plan": Case(
+        NEEDY,
+        "dpkg -r needy && rm -r /srv/needy*",
+        {(WARNING, "", "updates")},
+        "no update can be installed: apt-get ended with 100: E: Unmet dependencies.",
+        "apt-get --fix-broken install",
+    ),
     "lists of packages that are old": Case(
         "touch -d '30 days ago' /var/lib/apt/lists /var/lib/apt/lists/partial /var/lib/apt/periodic/* || true",
         "touch /var/lib/apt/lists",
@@ -352,6 +366,7 @@ GROUPS = [
         "data of somebody else",
         "a socket that the front may not use",
         "an interpreter of another version",
+        "an upgrade that apt cannot plan",
         "a host layer that is not of this inventory",
     ],
     [
