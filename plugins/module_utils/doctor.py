@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -33,6 +35,9 @@ MIB, DAY = 1 << 20, 86400
 MEMINFO = Path("/proc/meminfo")
 TLS = Path("/etc/hosted.flask/tls")
 PENDING = Path("/var/lib/hosted.flask/tls/pending")
+# A line of quota(1): where it holds, and of blocks of 1 KiB and then of files what is used, the soft limit and the hard
+# one; with a star what is used up. What is left of a grace time comes last.
+QUOTA = re.compile(r"\s*(\S.*?)" + 2 * r"\s+(\d+)\*?\s+(\d+)\s+(\d+)\s+\d+")
 LISTS_AGE = 7  # days after which the lists of packages say little
 PROVISION = "playbooks/provision.yml"
 
@@ -65,6 +70,9 @@ def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
             "clock": clock,
             "updates": lambda: updates(root),
         }
+        homes = {app["account"]: app["home"] for app in mine if is_there(app["account"])}
+        if homes and shutil.which("quota"):
+            checks["quota"] = lambda: quotas(homes)
     if call["tls"]:
         checks["certificates"] = lambda: certificates(call["tls"], call["ports"][-1], now)
     return {"host": examine(checks), "apps": apps, "time": now, "addresses": addresses()}
@@ -87,6 +95,14 @@ def failed(text: str) -> dict[str, Any]:
 def is_me(account: str) -> bool:
     """Whether this process has the rights of an account."""
     return os.path.expanduser(f"~{account}") == os.path.expanduser("~")
+
+
+def is_there(account: str) -> bool:
+    """Whether the host has an account."""
+    try:
+        return bool(pwd.getpwnam(account))
+    except KeyError:
+        return False
 
 
 def addresses() -> list[str]:
@@ -113,23 +129,49 @@ def disk(folders: list[str]) -> list[Finding]:
     return found
 
 
-def room(folder: str, size: int, free: int, names: int, free_names: int) -> list[Finding]:
-    """Judge one disk.
+def room(folder: str, size: int, free: int, names: int, free_names: int, quota: str = "") -> list[Finding]:
+    """Judge one disk, or what an account may have of one.
 
-    :param size: its bytes, ``free`` of them for accounts.
-    :param names: its inodes; 0 where it has no limit.
+    :param size: its bytes, ``free`` of them for accounts; 0 where there is no limit.
+    :param names: its inodes; 0 where there is no limit.
+    :param quota: whose quota it is, empty where it is a whole disk.
     """
+    check, where = ("quota", f"in the quota of {quota}") if quota else ("disk", f"on the disk of {folder}")
     do = f"du -xh --max-depth=3 {folder} | sort -h | tail -20 shows what takes it; keep_releases says how many are kept"
-    left = f"{free // MIB} of {size // MIB} MiB are free on the disk of {folder}"
+    do += ", server_account_disk how much an account may take" if quota else ""
+    left = f"{free // MIB} of {size // MIB} MiB are free {where}"
     found = []
     if free < min(size * 0.05, 512 * MIB):
-        found.append(error("disk", left, do))
+        found.append(error(check, left, do))
     elif free < min(size * 0.1, 2048 * MIB):
-        found.append(warning("disk", left, do))
+        found.append(warning(check, left, do))
     if names and free_names < names * 0.05:
-        what = f"{free_names} of {names} inodes are free on the disk of {folder}"
+        what = f"{free_names} of {names} inodes are free {where}"
         do = f"du -x --inodes --max-depth=3 {folder} | sort -n | tail -20 shows where many small files are"
-        found.append((error if free_names < names * 0.01 else warning)("disk", what, do))
+        found.append((error if free_names < names * 0.01 else warning)(check, what, do))
+    return found
+
+
+def quotas(homes: dict[str, str]) -> list[Finding]:
+    """See that accounts, given with their homes, have room in their quotas; an account may ask for its own."""
+    words = ["--user", "--local-only", "--no-wrap", "--raw-grace", "--show-mntpoint", "--hide-device"]
+    # With 1 it also says that one is used up, or that there are none.
+    return limited(output("quota", *words, *sorted(homes), no=1), homes)
+
+
+def limited(said: str, homes: dict[str, str]) -> list[Finding]:
+    """Judge what quota(1) says of accounts."""
+    found, account = [], ""
+    for line in said.splitlines():
+        if head := re.match(r"Disk quotas for user (\S+) ", line):
+            account = head[1]
+        elif row := QUOTA.fullmatch(line):
+            used, soft, hard, files, soft_files, hard_files = map(int, row.groups()[1:])
+            # What is over the soft one is refused when its time of grace is over.
+            size, names = (min(filter(None, limits), default=0) for limits in ((soft, hard), (soft_files, hard_files)))
+            free, free_names = max(size - used, 0), max(names - files, 0)
+            quota = f"account {account} on {row[1]}"
+            found += room(homes[account], size << 10, free << 10, names, free_names, quota)
     return found
 
 

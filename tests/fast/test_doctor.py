@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -130,6 +131,80 @@ def test_room_of_a_disk(size: int, free: int, names: int, free_names: int, expec
     assert level(doctor.room("/var", size * MIB, free * MIB, names, free_names)) == expected
 
 
+# As Debian's quota 4.06 prints it with the options that it is called with; after its first line is a space.
+QUOTAS = (
+    "Disk quotas for user {}: \n"
+    "     Filesystem  blocks   quota   limit   grace   files   quota   limit   grace\n"
+    "{:>15} {}\n"
+)
+ROOM = "    100       0 20971520       0      12       0       0       0"
+
+
+@pytest.mark.parametrize(
+    ("place", "columns", "expected"),
+    [
+        ("/home", ROOM, []),
+        ("/home", "20971520*      0 20971520       0    1234       0       0       0", ["error: 0 of 20480 MiB"]),
+        ("/home", "20971000       0 20971520       0    1234       0       0       0", ["error: 0 of 20480 MiB"]),
+        ("/", "19923000       0 20971520       0    1234       0       0       0", ["warning: 1023 of 20480 MiB"]),
+        ("/srv/of a customer", "     12   20000   40000       0       5     100    1000       0", []),
+        (
+            "/srv/of a customer",
+            "  30000*  20000   40000 1800000000     500*    100    1000 1900000000",
+            ["error: 0 of 19 MiB", "error: 0 of 100 inodes"],
+        ),
+        ("/home", "1000000       0       0       0      96       0     100       0", ["warning: 4 of 100 inodes"]),
+    ],
+)
+def test_quotas(place: str, columns: str, expected: list[str], program: Callable[[str, str], None]) -> None:
+    """Those of two accounts, of which one has room. It ends with 1 where one is used up."""
+    said = QUOTAS.format("blog (uid 1003)", place, columns) + QUOTAS.format("shop (uid 1002)", "/home", ROOM)
+    asked = 'case "$*" in *" blog shop") ;; *) exit 2 ;; esac'
+    program("quota", f"{asked}\ncat <<'.'\n{said}.\nexit {int('*' in columns)}")
+    found = doctor.quotas({"shop": "/home/shop", "blog": "/home/blog"})
+    assert [f"{item['level']}: {item['what']}" for item in found] == [
+        f"{text} are free in the quota of account blog on {place}" for text in expected
+    ]
+    for item in found:
+        assert item["check"] == "quota"
+        assert "--max-depth=3 /home/blog |" in item["do"]
+        assert ("server_account_disk" in item["do"]) == ("MiB" in item["what"])
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_quotas_are_asked_for_where_they_can_be(
+    installed: bool, short: Path, program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of accounts that the host has: for another one quota(1) would tell nothing of all."""
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    program("other", "")
+    if installed:
+        full = QUOTAS.format(
+            f"{me} (uid 7)", "/home", "20971520*      0 20971520       0    1234       0       0       0"
+        )
+        program("quota", f"case \"$*\" in *no-such*) exit 2 ;; esac\nprintf %s '{full}'\nexit 1")
+    monkeypatch.setenv("PATH", f"{short}/bin")  # This machine may have it too.
+    place = {"home": str(short), "front": "127.0.0.1:9", "supervisor_socket": "/s"}
+    apps = [completed("shop", account=me, **place), completed("blog", account="no-such-account", **place)]
+    call = {"apps": [{key: app[key] for key in PLACE_KEYS} for app in apps], "ports": [], "tls": {}, "folders": []}
+    told = doctor.main({"platform": "server", **call, "who": "me", "wait": 0}, b"")["host"]
+    found = [item["what"] for item in told["findings"] if item["check"] == "quota"]
+    assert found == [f"0 of 20480 MiB are free in the quota of account {me} on /home"] * installed
+    assert ("quota" in told["checked"]) == installed
+
+
+@pytest.mark.parametrize("word", ["none", "no limited resources used"])
+def test_accounts_without_quotas(word: str, program: Callable[[str, str], None]) -> None:
+    program("quota", f'echo "Disk quotas for user blog (uid 1003): {word}"')
+    assert doctor.quotas({"blog": "/home/blog"}) == []
+    # No filesystem has any.
+    program("quota", "exit 1")
+    assert doctor.quotas({"blog": "/home/blog"}) == []
+    program("quota", "echo quota: user blog does not exist. >&2; exit 1")
+    with pytest.raises(Failed, match="does not exist"):
+        doctor.quotas({"blog": "/home/blog"})
+
+
 def test_a_disk_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "room", lambda folder, *_: [error("disk", folder, "x")])
     found = doctor.disk([str(tmp_path), str(tmp_path), "/nowhere", "/proc"])
@@ -241,6 +316,14 @@ def test_updates_that_apt_cannot_install(
     for item in found:
         assert item["what"].startswith("no update can be installed: apt-get ended with 100: E: Unmet dependencies.")
         assert "--fix-broken install" in item["do"]
+
+
+def test_the_hosts_addresses(program: Callable[[str, str], None]) -> None:
+    program("ip", """echo '[{"addr_info": [{"local": "192.0.2.1"}, {}]}, {}]'""")
+    assert doctor.addresses() == ["192.0.2.1"]
+    for script in ("exit 1", ":"):
+        program("ip", script)
+        assert doctor.addresses() == []
 
 
 def test_who_listens_on_a_port() -> None:
