@@ -33,6 +33,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.programs import Refus
 
 MIB, DAY = 1 << 20, 86400
 MEMINFO = Path("/proc/meminfo")
+FIREWALL = Path("/etc/hosted.flask/firewall.nft")  # It is there where the host has our firewall.
 TLS = Path("/etc/hosted.flask/tls")
 PENDING = Path("/var/lib/hosted.flask/tls/pending")
 # A line of quota(1): where it holds, and of blocks of 1 KiB and then of files what is used, the soft limit and the hard
@@ -70,6 +71,8 @@ def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
             "clock": clock,
             "updates": lambda: updates(root),
         }
+        if os.path.exists(FIREWALL):
+            checks["firewall"] = lambda: firewall(root)
         homes = {app["account"]: app["home"] for app in mine if is_there(app["account"])}
         if homes and shutil.which("quota"):
             checks["quota"] = lambda: quotas(homes)
@@ -285,6 +288,16 @@ def owners(inodes: set[str]) -> dict[int, str]:
             if any(os.readlink(item.path) in wanted for item in os.scandir(f"/proc/{name}/fd")):
                 found[int(name)] = Path(f"/proc/{name}/comm").read_text().strip()
     return found
+
+
+def firewall(root: bool) -> list[Finding]:
+    """See that our rules are loaded; nobody notices where they are not, all that listens can be reached then."""
+    if not root:
+        raise Skipped("needs root")
+    if "table inet hosted_flask" in output("nft", "list", "tables").splitlines():
+        return []
+    do = f"Run {PROVISION}, which loads them; systemctl reload nftables takes them away, after restart they are back"
+    return [error("firewall", f"the firewall is off: the rules of {FIREWALL} are not loaded", do)]
 
 
 # --- certificates

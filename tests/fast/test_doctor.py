@@ -337,6 +337,37 @@ def test_who_listens_on_a_port() -> None:
     assert found["what"] == f"nobody listens on port {own}"
 
 
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ("table ip nat\ntable inet hosted_flask\n", OK),
+        ("table ip nat\ntable inet hosted_flask_old\n", ERROR),
+        ("", ERROR),
+    ],
+)
+def test_firewall(tables: str, expected: str, program: Callable[[str, str], None]) -> None:
+    program("nft", f'[ "$*" = "list tables" ] && printf "{tables}"')
+    assert level(doctor.firewall(True)) == expected
+    program("nft", "echo 'netlink: Error: cache initialization failed' >&2; exit 1")
+    with pytest.raises(Failed, match="nft ended with 1: netlink"):
+        doctor.firewall(True)
+    with pytest.raises(Skipped, match="needs root"):
+        doctor.firewall(False)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_firewall_of_a_host_that_has_it(
+    there: bool, short: Path, program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("nft", "exit 0")
+    monkeypatch.setenv("PATH", f"{short}/bin")
+    monkeypatch.setattr(doctor, "FIREWALL", short if there else short / "none")
+    told = doctor.main({"platform": "server", "apps": [], "ports": [], "tls": {}, "folders": []}, b"")["host"]
+    assert ("firewall" in [*told["checked"], *told["skipped"]]) == there
+    found = [item["what"] for item in told["findings"] if item["check"] == "firewall"]
+    assert found == [f"the firewall is off: the rules of {short} are not loaded"] * (there and os.geteuid() == 0)
+
+
 # --- certificates
 
 

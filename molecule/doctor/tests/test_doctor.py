@@ -172,6 +172,13 @@ CASES = {
         r"(python3) listens on port 80 instead of nginx",
         "Stop it for good",
     ),
+    "a firewall that somebody flushed": Case(
+        "nft delete table inet hosted_flask",
+        "systemctl reload-or-restart hosted-firewall.service",
+        {(ERROR, "", "firewall")},
+        "the firewall is off",
+        "playbooks/provision.yml",
+    ),
     "a configuration that nginx refuses": Case(
         "echo nonsense > /etc/nginx/conf.d/bad.conf",
         "rm /etc/nginx/conf.d/bad.conf",
@@ -364,6 +371,7 @@ GROUPS = [
         "a file of services.d that was not read",
         "an app that was stopped",
         "data of somebody else",
+        "a firewall that somebody flushed",
         "a socket that the front may not use",
         "an interpreter of another version",
         "an upgrade that apt cannot plan",
@@ -457,7 +465,7 @@ def test_without_root_it_tells_what_it_cannot_see(doctor):
     assert (seen.code, seen.findings) == (0, []), seen.said
     assert "Checked, with blog:" in seen.said
     assert "permissions, ports, programs, release" in seen.said
-    for check in ("nginx", "killed"):
+    for check in ("nginx", "killed", "firewall"):
         assert f"not checked: {check}, needs root" in seen.said
 
 
