@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.findings import (
     output,
 )
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
-from support import completed, free_port, tool
+from support import completed, free_port, program_states, supervisord, tool, until
 
 MIB, DAY = 1 << 20, 86400
 OK = ""
@@ -546,6 +547,139 @@ def test_what_keeps_an_account_from_a_socket(short: Path) -> None:
         assert doctor_app.unreachable(path, "nobody") == expected
 
 
+@pytest.fixture
+def server(short: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Return an app of this account, which is the front's too, with the files that it has on a server."""
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    monkeypatch.setattr(doctor_app, "FRONT", me)
+    control = str(short / "run/supervisor.sock")
+    services = [{"name": "mail"}]
+    home = Home(completed(home=str(short), account=me, services=services, supervisor_socket=control, front=""))
+    hosted, data, built = home.releases / "1/.hosted", home.root / "data", home.root / "venvs/1"
+    for folder, rights in ((home.root, 0o710), (data, 0o700), (home.run, 0o710), (hosted, 0o750), (home.slots, 0o750)):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(rights)
+    for folder in (home.ini.parent, home.home / "logs"):
+        folder.mkdir(parents=True)
+    for file in (home.root / "env", hosted / "env", home.ini):
+        file.touch(0o600)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", built], check=True)
+    (built / ".complete").touch()
+    for link, target in {
+        home.slots / "live": "../releases/1",
+        home.run / "current.sock": "live.sock",
+        hosted / "venv": built,
+        home.root / "python": sys.executable,
+    }.items():
+        link.symlink_to(target)
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind(str(home.run / "live.sock"))
+    (home.run / "live.sock").chmod(0o660)
+    return home
+
+
+# What is done to it in its root, the check that sees it, what that finds, and the advice.
+HARMS = {
+    "nothing that the front asks": (
+        "rm run/current.sock", doctor_app.left_overs, ERROR, "run/current.sock, which the front asks, is missing",
+        "bin/deploy -e app=shop",
+    ),
+    "visitors somewhere else": (
+        "ln -sfn other.sock run/current.sock", doctor_app.left_overs, ERROR,
+        "visitors get other.sock instead of live.sock", "bin/deploy -e app=shop",
+    ),
+    "visitors on the standby": (
+        "ln -sfn standby.sock run/current.sock", doctor_app.left_overs, WARNING,
+        "visitors get standby.sock instead of live.sock", "bin/deploy -e app=shop",
+    ),
+    "the holder's interpreter is gone": (
+        "ln -sfn /nowhere/python3 python", doctor_app.venv, ERROR,
+        "{root}/python, which is to run shop-socket, has lost its interpreter", "bin/deploy -e app=shop",
+    ),
+    "the venv's interpreter is gone": (
+        "ln -sfn /nowhere/python3 venvs/1/bin/python", doctor_app.venv, ERROR,
+        "venv 1 has lost its interpreter /nowhere/python3;", "bin/deploy -e app=shop",
+    ),
+    "the venv's interpreter was taken out": (
+        "rm venvs/1/bin/python", doctor_app.venv, ERROR,
+        "venv 1 has lost its interpreter {root}/venvs/1/bin/python;", "bin/deploy -e app=shop",
+    ),
+    "an interpreter that does not run": (
+        "cd venvs/1/bin; rm python; printf '#!/bin/sh\\necho no encodings >&2; exit 1\\n' > python; chmod 755 python",
+        doctor_app.venv, ERROR, "the interpreter of venv 1 does not run: no encodings", "bin/deploy -e app=shop",
+    ),
+    "an interpreter of another version": (
+        "sed -i 's/^version.*/version = 3.4.5/' venvs/1/pyvenv.cfg", doctor_app.venv, ERROR,
+        "venv 1 was built with Python 3.4.5, its interpreter is 3.", "bin/deploy -e app=shop",
+    ),
+    "the app's own settings are open": (
+        "chmod 604 env", doctor_app.permissions, ERROR, "{root}/env is open to others (0604)", "chmod go= {root}/env",
+    ),
+    "the release's settings are open": (
+        "chmod 640 slots/live/.hosted/env", doctor_app.permissions, ERROR,
+        "{root}/slots/live/.hosted/env is open to others (0640)", "chmod go= {root}/releases/1/.hosted/env",
+    ),
+    "the home is open": (
+        "chmod 701 ../..", doctor_app.permissions, ERROR, "{home} is open to other accounts (0701)",
+        "chmod o= {home}",
+    ),
+    "the root is open": (
+        "chmod 711 .", doctor_app.permissions, ERROR, "{root} is open to other accounts (0711)", "chmod o= {root}",
+    ),
+    "the data are open": (
+        "chmod 750 data", doctor_app.permissions, ERROR, "{root}/data is open to other accounts (0750)",
+        "chmod go= {root}/data",
+    ),
+    "the sockets are open": (
+        "chmod 711 run", doctor_app.permissions, ERROR, "{root}/run is open to other accounts (0711)",
+        "chmod o= {root}/run",
+    ),
+    "the socket is open": (
+        "chmod 666 run/live.sock", doctor_app.permissions, ERROR, "{root}/run/live.sock is open to every account",
+        "chmod 0660 {root}/run/live.sock",
+    ),
+    "the socket is gone": (
+        "rm run/live.sock", doctor_app.permissions, ERROR, "{root}/run/live.sock is missing",
+        "supervisorctl restart shop-socket shop",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("harm", "check", "weight", "what", "do"), HARMS.values(), ids=HARMS)
+def test_what_is_wrong_with_an_apps_files(
+    harm: str, check: Callable[[Home], list[dict[str, str]]], weight: str, what: str, do: str, server: Home
+) -> None:
+    """Nothing is found before, one thing then; where a command is advised for the rights of a file, it mends that."""
+    checks = [doctor_app.left_overs, doctor_app.venv, doctor_app.permissions]
+    assert [found for one in checks for found in one(server)] == []
+    subprocess.run(["sh", "-ec", harm], cwd=server.root, check=True)
+    [found] = [found for one in checks for found in one(server)]
+    assert check(server) == [found]
+    assert level([found]) == weight
+    assert found["what"].startswith(what.format(root=server.root, home=server.home))
+    assert found["do"].endswith(do.format(root=server.root, home=server.home))
+    if found["do"].startswith("chmod "):
+        subprocess.run(["sh", "-ec", found["do"]], check=True)
+        assert check(server) == []
+
+
+def test_programs_that_are_not_there_or_not_up_yet(server: Home) -> None:
+    """One of them takes its time, one is up, and the one that holds the sockets is in no file."""
+    again = "autostart = true\nstartsecs = {}\n\n"
+    server.ini.write_text(
+        f"[program:shop]\ncommand = sleep infinity\n{again.format(3600)}"
+        f"[program:shop-mail]\ncommand = sleep infinity\n{again.format(0)}"
+    )
+    with supervisord(server.home):
+        until("both were started", lambda: list(program_states(server.home).values()) == ["STARTING", "RUNNING"])
+        found = doctor_app.programs(server)
+    account = server.app["account"]
+    assert [(item["level"], item["what"], item["do"]) for item in found] == [
+        (ERROR, "program shop-socket is not there", "Deploy again: bin/deploy -e app=shop"),
+        (WARNING, "program shop is STARTING", f"sudo -iu {account} supervisorctl tail shop"),
+    ]
+
+
 # --- what only the control node sees
 
 
@@ -564,6 +698,22 @@ def test_skew(before: float, host: float, after: float, expected: str, what: str
     found = action.skew(before, host, after)
     assert level(found) == expected
     assert not what or what in found[0]["what"]
+
+
+@pytest.mark.parametrize(("ahead", "expected"), [(0, OK), (10, WARNING), (-10, WARNING), (3600, ERROR)])
+def test_skew_of_a_host_with_a_clock_of_its_own(
+    ahead: float, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the host reads it, and as it is judged here; how long the examination takes is no skew."""
+    clock = SimpleNamespace(time=lambda: time.time() + ahead)
+    monkeypatch.setattr(doctor, "time", clock)
+    monkeypatch.setattr(action, "SKEW", 0.1)
+    monkeypatch.setattr(doctor, "disk", lambda _: time.sleep(0.2) or [])
+    monkeypatch.setattr(doctor, "memory", list)
+    call = {"platform": "local", "apps": [], "ports": [], "tls": {}, "folders": []}
+    result, _ = act(lambda: doctor.main(call, b""))
+    assert level(result["findings"]) == expected
+    assert {item["check"] for item in result["findings"]} <= {"skew"}
 
 
 @pytest.mark.parametrize(
@@ -592,7 +742,7 @@ def told(*findings: dict[str, str]) -> dict[str, Any]:
     return {"findings": list(findings), "checked": ["x"], "skipped": {}}
 
 
-def act(answer: dict[str, Any], **hosting: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def act(answer: dict[str, Any] | Callable[[], dict[str, Any]], **hosting: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run the action with a host that answers; return its result and what the host was sent."""
     sent: dict[str, Any] = {}
     task, loader = Task(), DataLoader()
@@ -604,7 +754,7 @@ def act(answer: dict[str, Any], **hosting: Any) -> tuple[dict[str, Any], dict[st
 
     def run(_: object, module: str, call: dict[str, Any], contents: bytes, *more: Any) -> dict[str, Any]:
         sent.update(call, module=module, secrets_taken_out=more[-1])
-        return answer
+        return answer() if callable(answer) else answer
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(action, "run", run)

@@ -212,7 +212,7 @@ CASES = {
         "mv /opt/python/python3.11 /opt/python/away",
         "mv /opt/python/away /opt/python/python3.11",
         {(ERROR, "shop", "venv"), (ERROR, "", "description")},
-        "has lost its interpreter",
+        f"{SHOP}/python, which is to run shop-socket, has lost its interpreter",
         "bin/deploy -e app=shop",
     ),
     "an interpreter of another version": Case(
