@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -18,6 +20,7 @@ from typing import Any
 
 from ansible_collections.hosted.flask.plugins.module_utils import doctor_app, work
 from ansible_collections.hosted.flask.plugins.module_utils.findings import (
+    Failed,
     Finding,
     Skipped,
     error,
@@ -29,8 +32,13 @@ from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 
 MIB, DAY = 1 << 20, 86400
+MEMINFO = Path("/proc/meminfo")
+FIREWALL = Path("/etc/hosted.flask/firewall.nft")  # It is there where the host has our firewall.
 TLS = Path("/etc/hosted.flask/tls")
 PENDING = Path("/var/lib/hosted.flask/tls/pending")
+# A line of quota(1): where it holds, and of blocks of 1 KiB and then of files what is used, the soft limit and the hard
+# one; with a star what is used up. What is left of a grace time comes last.
+QUOTA = re.compile(r"\s*(\S.*?)" + 2 * r"\s+(\d+)\*?\s+(\d+)\s+(\d+)\s+\d+")
 LISTS_AGE = 7  # days after which the lists of packages say little
 PROVISION = "playbooks/provision.yml"
 
@@ -63,6 +71,11 @@ def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
             "clock": clock,
             "updates": lambda: updates(root),
         }
+        if os.path.exists(FIREWALL):
+            checks["firewall"] = lambda: firewall(root)
+        homes = {app["account"]: app["home"] for app in mine if is_there(app["account"])}
+        if homes and shutil.which("quota"):
+            checks["quota"] = lambda: quotas(homes)
     if call["tls"]:
         checks["certificates"] = lambda: certificates(call["tls"], call["ports"][-1], now)
     return {"host": examine(checks), "apps": apps, "time": now, "addresses": addresses()}
@@ -87,9 +100,20 @@ def is_me(account: str) -> bool:
     return os.path.expanduser(f"~{account}") == os.path.expanduser("~")
 
 
+def is_there(account: str) -> bool:
+    """Whether the host has an account."""
+    try:
+        return bool(pwd.getpwnam(account))
+    except KeyError:
+        return False
+
+
 def addresses() -> list[str]:
     """Return the addresses that the host's interfaces have."""
-    links = json.loads(output("ip", "-json", "address") or "[]")
+    # That domains point elsewhere is a warning then; of all else there is something to tell.
+    links = []
+    with contextlib.suppress(Failed):
+        links = json.loads(output("ip", "-json", "address") or "[]")
     return [item["local"] for link in links for item in link.get("addr_info", []) if "local" in item]
 
 
@@ -108,29 +132,55 @@ def disk(folders: list[str]) -> list[Finding]:
     return found
 
 
-def room(folder: str, size: int, free: int, names: int, free_names: int) -> list[Finding]:
-    """Judge one disk.
+def room(folder: str, size: int, free: int, names: int, free_names: int, quota: str = "") -> list[Finding]:
+    """Judge one disk, or what an account may have of one.
 
-    :param size: its bytes, ``free`` of them for accounts.
-    :param names: its inodes; 0 where it has no limit.
+    :param size: its bytes, ``free`` of them for accounts; 0 where there is no limit.
+    :param names: its inodes; 0 where there is no limit.
+    :param quota: whose quota it is, empty where it is a whole disk.
     """
+    check, where = ("quota", f"in the quota of {quota}") if quota else ("disk", f"on the disk of {folder}")
     do = f"du -xh --max-depth=3 {folder} | sort -h | tail -20 shows what takes it; keep_releases says how many are kept"
-    left = f"{free // MIB} of {size // MIB} MiB are free on the disk of {folder}"
+    do += ", server_account_disk how much an account may take" if quota else ""
+    left = f"{free // MIB} of {size // MIB} MiB are free {where}"
     found = []
     if free < min(size * 0.05, 512 * MIB):
-        found.append(error("disk", left, do))
+        found.append(error(check, left, do))
     elif free < min(size * 0.1, 2048 * MIB):
-        found.append(warning("disk", left, do))
+        found.append(warning(check, left, do))
     if names and free_names < names * 0.05:
-        what = f"{free_names} of {names} inodes are free on the disk of {folder}"
+        what = f"{free_names} of {names} inodes are free {where}"
         do = f"du -x --inodes --max-depth=3 {folder} | sort -n | tail -20 shows where many small files are"
-        found.append((error if free_names < names * 0.01 else warning)("disk", what, do))
+        found.append((error if free_names < names * 0.01 else warning)(check, what, do))
+    return found
+
+
+def quotas(homes: dict[str, str]) -> list[Finding]:
+    """See that accounts, given with their homes, have room in their quotas; an account may ask for its own."""
+    words = ["--user", "--local-only", "--no-wrap", "--raw-grace", "--show-mntpoint", "--hide-device"]
+    # With 1 it also says that one is used up, or that there are none.
+    return limited(output("quota", *words, *sorted(homes), no=1), homes)
+
+
+def limited(said: str, homes: dict[str, str]) -> list[Finding]:
+    """Judge what quota(1) says of accounts."""
+    found, account = [], ""
+    for line in said.splitlines():
+        if head := re.match(r"Disk quotas for user (\S+) ", line):
+            account = head[1]
+        elif row := QUOTA.fullmatch(line):
+            used, soft, hard, files, soft_files, hard_files = map(int, row.groups()[1:])
+            # What is over the soft one is refused when its time of grace is over.
+            size, names = (min(filter(None, limits), default=0) for limits in ((soft, hard), (soft_files, hard_files)))
+            free, free_names = max(size - used, 0), max(names - files, 0)
+            quota = f"account {account} on {row[1]}"
+            found += room(homes[account], size << 10, free << 10, names, free_names, quota)
     return found
 
 
 def memory() -> list[Finding]:
     """See that programs can still get memory."""
-    return available(Path("/proc/meminfo").read_text())
+    return available(MEMINFO.read_text())
 
 
 def available(meminfo: str) -> list[Finding]:
@@ -148,8 +198,8 @@ def killed(root: bool) -> list[Finding]:
     """Tell which programs the kernel ended within the last day because memory ran out."""
     if not root:
         raise Skipped("needs root")
-    words = ["--dmesg", "--quiet", "--output=cat", "--since=-1d", "--grep=Killed process"]
-    return victims(output("journalctl", *words))
+    # Not by its --grep: that ends with 1 where there is none, as where it cannot look.
+    return victims(output("journalctl", "--dmesg", "--quiet", "--output=cat", "--since=-1d"))
 
 
 def victims(log: str) -> list[Finding]:
@@ -174,7 +224,7 @@ def units(listed: str) -> list[Finding]:
 
 def clock() -> list[Finding]:
     """See that the host's clock is kept right."""
-    if output("systemd-detect-virt", "--container").strip() not in ("", "none"):
+    if output("systemd-detect-virt", "--container", no=1).strip() not in ("", "none"):
         raise Skipped("a container has the clock of its machine")
     return kept(output("timedatectl", "show"))
 
@@ -238,6 +288,16 @@ def owners(inodes: set[str]) -> dict[int, str]:
             if any(os.readlink(item.path) in wanted for item in os.scandir(f"/proc/{name}/fd")):
                 found[int(name)] = Path(f"/proc/{name}/comm").read_text().strip()
     return found
+
+
+def firewall(root: bool) -> list[Finding]:
+    """See that our rules are loaded; nobody notices where they are not, all that listens can be reached then."""
+    if not root:
+        raise Skipped("needs root")
+    if "table inet hosted_flask" in output("nft", "list", "tables").splitlines():
+        return []
+    do = f"Run {PROVISION}, which loads them; systemctl reload nftables takes them away, after restart they are back"
+    return [error("firewall", f"the firewall is off: the rules of {FIREWALL} are not loaded", do)]
 
 
 # --- certificates
@@ -319,9 +379,15 @@ def updates(root: bool) -> list[Finding]:
     """Tell of security updates that wait, by the lists of packages as they are: nothing is fetched."""
     # As somebody who may not write its caches.
     rights = {"user": "nobody", "group": "nogroup", "extra_groups": []} if root else {}
-    said = output("apt-get", "-o", "Debug::NoLocking=1", "--simulate", "--with-new-pkgs", "upgrade", **rights)
-    found = []
-    if waiting := security(said):
+    words = ["-o", "Debug::NoLocking=1", "--simulate", "--with-new-pkgs", "upgrade"]
+    found, waiting = [], []
+    try:
+        waiting = security(output("apt-get", *words, **rights))
+    except Failed as why:
+        # With one package that lacks another it plans nothing at all, and whoever upgrades each day neither.
+        do = "apt-get check says what is wrong, apt-get --fix-broken install mends what a package lacks"
+        found.append(warning("updates", f"no update can be installed: {why}", do))
+    if waiting:
         names = ", ".join(waiting[:8]) + (f" and {len(waiting) - 8} more" if waiting[8:] else "")
         found.append(warning("updates", f"security updates wait: {names}", "apt-get update && apt-get upgrade"))
     lists = [Path("/var/lib/apt/lists"), Path("/var/lib/apt/lists/partial")]

@@ -7,8 +7,9 @@ DOCUMENTATION = r"""
 module: doctor
 short_description: Tell what is wrong with a host and its apps, and what to do about it
 description:
-  - "Of the host: room on its disks, memory and what was killed for want of it, failed units, nginx with its ports and
-    certificates, the clock, pending security updates, and whether it is provisioned as the inventory says."
+  - "Of the host: room on its disks and in the accounts' quotas, memory and what was killed for want of it, failed
+    units, nginx with its ports and certificates, the firewall, the clock, pending security updates, and whether it is
+    provisioned as the inventory says."
   - "Of each app, with the rights of its account: its programs and what supervisord would change, the release that
     answers and that visitors get, what an interrupted deploy left, its venv, permissions, and the databases and brokers
     that its settings name."

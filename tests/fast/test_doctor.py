@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import re
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +25,17 @@ from ansible.template import Templar
 from ansible_collections.hosted.flask.plugins.action import doctor as action
 from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS
 from ansible_collections.hosted.flask.plugins.module_utils import doctor, doctor_app
-from ansible_collections.hosted.flask.plugins.module_utils.findings import ERROR, WARNING, Skipped, error, examine
+from ansible_collections.hosted.flask.plugins.module_utils.findings import (
+    ERROR,
+    WARNING,
+    Failed,
+    Skipped,
+    error,
+    examine,
+    output,
+)
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
-from support import completed, free_port, tool
+from support import completed, free_port, program_states, supervisord, tool, until
 
 MIB, DAY = 1 << 20, 86400
 OK = ""
@@ -53,6 +65,52 @@ def test_a_check_that_fails_or_cannot_be_made_leaves_the_others_alone() -> None:
     assert (told["checked"], told["skipped"]) == (["c", "d"], {"b": "needs root"})
 
 
+@pytest.mark.parametrize(
+    ("command", "no", "expected"),
+    [
+        ("echo yes", 0, "yes\n"),
+        ("echo yes; echo a warning >&2", 0, "yes\n"),
+        ("echo none; exit 1", 1, "none\n"),
+        ("echo none; echo a warning >&2; exit 1", 1, "none\n"),
+        ("exit 1", 1, ""),
+        ("exit 1", 0, Failed),
+        ("echo half of it; exit 100", 1, Failed),
+        ("echo cannot look >&2; exit 1", 1, Failed),
+    ],
+)
+def test_a_command_that_could_not_look_has_found_nothing_out(
+    command: str, no: int, expected: str | type[Failed]
+) -> None:
+    if expected is Failed:
+        with pytest.raises(Failed, match="sh ended with 1"):
+            output("sh", "-c", command, no=no)
+    else:
+        assert output("sh", "-c", command, no=no) == expected
+    assert output("no-such-command") == ""
+
+
+def test_a_command_speaks_its_own_language_and_says_why_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert output("sh", "-c", r"echo $LC_ALL; printf '\377'") == "C.UTF-8\n\ufffd"
+    told = examine({"x": lambda: [error("x", output("sh", "-c", "echo W: a; echo E: b >&2; exit 100"), "x")]})
+    [found] = told["findings"]
+    assert (found["level"], found["what"]) == (WARNING, "cannot be checked: Failed: sh ended with 100: E: b")
+    assert told["checked"] == []
+
+
+@pytest.fixture
+def program(short: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Let a shell script be what a program of the host is."""
+    monkeypatch.setenv("PATH", f"{short}/bin:{os.environ['PATH']}")
+
+    def put(name: str, script: str) -> None:
+        (short / "bin").mkdir(exist_ok=True)
+        (short / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (short / "bin" / name).chmod(0o755)
+
+    return put
+
+
 # --- the host
 
 
@@ -74,6 +132,80 @@ def test_room_of_a_disk(size: int, free: int, names: int, free_names: int, expec
     assert level(doctor.room("/var", size * MIB, free * MIB, names, free_names)) == expected
 
 
+# As Debian's quota 4.06 prints it with the options that it is called with; after its first line is a space.
+QUOTAS = (
+    "Disk quotas for user {}: \n"
+    "     Filesystem  blocks   quota   limit   grace   files   quota   limit   grace\n"
+    "{:>15} {}\n"
+)
+ROOM = "    100       0 20971520       0      12       0       0       0"
+
+
+@pytest.mark.parametrize(
+    ("place", "columns", "expected"),
+    [
+        ("/home", ROOM, []),
+        ("/home", "20971520*      0 20971520       0    1234       0       0       0", ["error: 0 of 20480 MiB"]),
+        ("/home", "20971000       0 20971520       0    1234       0       0       0", ["error: 0 of 20480 MiB"]),
+        ("/", "19923000       0 20971520       0    1234       0       0       0", ["warning: 1023 of 20480 MiB"]),
+        ("/srv/of a customer", "     12   20000   40000       0       5     100    1000       0", []),
+        (
+            "/srv/of a customer",
+            "  30000*  20000   40000 1800000000     500*    100    1000 1900000000",
+            ["error: 0 of 19 MiB", "error: 0 of 100 inodes"],
+        ),
+        ("/home", "1000000       0       0       0      96       0     100       0", ["warning: 4 of 100 inodes"]),
+    ],
+)
+def test_quotas(place: str, columns: str, expected: list[str], program: Callable[[str, str], None]) -> None:
+    """Those of two accounts, of which one has room. It ends with 1 where one is used up."""
+    said = QUOTAS.format("blog (uid 1003)", place, columns) + QUOTAS.format("shop (uid 1002)", "/home", ROOM)
+    asked = 'case "$*" in *" blog shop") ;; *) exit 2 ;; esac'
+    program("quota", f"{asked}\ncat <<'.'\n{said}.\nexit {int('*' in columns)}")
+    found = doctor.quotas({"shop": "/home/shop", "blog": "/home/blog"})
+    assert [f"{item['level']}: {item['what']}" for item in found] == [
+        f"{text} are free in the quota of account blog on {place}" for text in expected
+    ]
+    for item in found:
+        assert item["check"] == "quota"
+        assert "--max-depth=3 /home/blog |" in item["do"]
+        assert ("server_account_disk" in item["do"]) == ("MiB" in item["what"])
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_quotas_are_asked_for_where_they_can_be(
+    installed: bool, short: Path, program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of accounts that the host has: for another one quota(1) would tell nothing of all."""
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    program("other", "")
+    if installed:
+        full = QUOTAS.format(
+            f"{me} (uid 7)", "/home", "20971520*      0 20971520       0    1234       0       0       0"
+        )
+        program("quota", f"case \"$*\" in *no-such*) exit 2 ;; esac\nprintf %s '{full}'\nexit 1")
+    monkeypatch.setenv("PATH", f"{short}/bin")  # This machine may have it too.
+    place = {"home": str(short), "front": "127.0.0.1:9", "supervisor_socket": "/s"}
+    apps = [completed("shop", account=me, **place), completed("blog", account="no-such-account", **place)]
+    call = {"apps": [{key: app[key] for key in PLACE_KEYS} for app in apps], "ports": [], "tls": {}, "folders": []}
+    told = doctor.main({"platform": "server", **call, "who": "me", "wait": 0}, b"")["host"]
+    found = [item["what"] for item in told["findings"] if item["check"] == "quota"]
+    assert found == [f"0 of 20480 MiB are free in the quota of account {me} on /home"] * installed
+    assert ("quota" in told["checked"]) == installed
+
+
+@pytest.mark.parametrize("word", ["none", "no limited resources used"])
+def test_accounts_without_quotas(word: str, program: Callable[[str, str], None]) -> None:
+    program("quota", f'echo "Disk quotas for user blog (uid 1003): {word}"')
+    assert doctor.quotas({"blog": "/home/blog"}) == []
+    # No filesystem has any.
+    program("quota", "exit 1")
+    assert doctor.quotas({"blog": "/home/blog"}) == []
+    program("quota", "echo quota: user blog does not exist. >&2; exit 1")
+    with pytest.raises(Failed, match="does not exist"):
+        doctor.quotas({"blog": "/home/blog"})
+
+
 def test_a_disk_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "room", lambda folder, *_: [error("disk", folder, "x")])
     found = doctor.disk([str(tmp_path), str(tmp_path), "/nowhere", "/proc"])
@@ -81,10 +213,18 @@ def test_a_disk_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(("free", "expected"), [(1_500_000, OK), (150_000, WARNING), (40_000, ERROR)])
-def test_memory(free: int, expected: str) -> None:
+def test_memory(free: int, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = f"MemTotal:        2035464 kB\nMemFree:          101 kB\nMemAvailable:   {free} kB\nHugePages_Total:   0\n"
     assert level(doctor.available(said)) == expected
-    assert doctor.memory() is not None
+    monkeypatch.setattr(doctor, "MEMINFO", tmp_path / "meminfo")
+    (tmp_path / "meminfo").write_text(said)
+    assert level(doctor.memory()) == expected
+
+
+def test_memory_of_this_machine() -> None:
+    said = re.sub(r"(?m)^(MemAvailable:).*", r"\1 0 kB", doctor.MEMINFO.read_text())
+    [found] = doctor.available(said)
+    assert re.fullmatch(r"0 of [1-9]\d* MiB of memory are available", found["what"])
 
 
 def test_programs_that_the_kernel_killed() -> None:
@@ -95,6 +235,21 @@ def test_programs_that_the_kernel_killed() -> None:
     [found] = doctor.victims(said)
     assert "the kernel ended python3, uwsgi (2 times)" in found["what"]
     assert doctor.victims("") == []
+
+
+def test_the_kernel_is_asked_whom_it_killed(program: Callable[[str, str], None]) -> None:
+    with pytest.raises(Skipped, match="needs root"):
+        doctor.killed(False)
+    asked = 'case " $* " in *" --dmesg "*" --since=-1d "*) ;; *) echo "not this: $*" >&2; exit 1 ;; esac'
+    killed = "echo 'Out of memory: Killed process 814 (uwsgi) total-vm:1048912kB'"
+    program("journalctl", f"{asked}\necho eth0: link is up\n{killed}")
+    [found] = doctor.killed(True)
+    assert (found["level"], "ended uwsgi" in found["what"]) == (ERROR, True)
+    program("journalctl", "echo eth0: link is up")
+    assert doctor.killed(True) == []
+    program("journalctl", "echo Data from the specified boot is not available >&2; exit 1")
+    with pytest.raises(Failed, match="journalctl ended with 1: Data from"):
+        doctor.killed(True)
 
 
 def test_units() -> None:
@@ -119,6 +274,18 @@ def test_clock(said: str, what: str | None) -> None:
     assert [item["what"] for item in doctor.kept(said)] == [what] * bool(what)
 
 
+def test_the_clock_is_asked_for_where_the_host_has_one(program: Callable[[str, str], None]) -> None:
+    program("timedatectl", "[ $1 = show ] && printf 'NTP=no\\nNTPSynchronized=no\\n'")
+    program("systemd-detect-virt", "echo podman")
+    with pytest.raises(Skipped, match="a container"):
+        doctor.clock()
+    program("systemd-detect-virt", "echo none; exit 1")
+    assert [item["what"] for item in doctor.clock()] == ["the clock is not synchronised, nothing looks after it"]
+    program("timedatectl", "echo Failed to connect to bus >&2; exit 1")
+    with pytest.raises(Failed, match="connect to bus"):
+        doctor.clock()
+
+
 def test_security_updates_are_told_from_others() -> None:
     said = (
         "Inst base-files [12.4] (12.4+deb12u11 Debian:12.11/stable [amd64])\n"
@@ -127,6 +294,37 @@ def test_security_updates_are_told_from_others() -> None:
         "Conf libssl3 (3.0.16-1 Debian-Security:12/stable-security [amd64])\n"
     )
     assert doctor.security(said) == ["libssl3", "openssl"]
+
+
+@pytest.mark.parametrize(("depends", "stuck"), [("", False), ("Depends: nowhere\n", True)])
+def test_updates_that_apt_cannot_install(
+    depends: str, stuck: bool, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The apt of this machine, with a list of packages that were installed somewhere else."""
+    short.chmod(0o755)
+    (short / "status").write_text(
+        "Package: needy\nStatus: install ok installed\nMaintainer: x <x@example.org>\nArchitecture: all\nVersion: 1\n"
+        f"{depends}Description: x\n\n"
+    )
+    places = {"State::status": "status", "State::lists": "lists", "Cache": "cache"}
+    lines = [f'Dir::{key} "{short}/{name}";' for key, name in places.items()]
+    lines += [f'Dir::Etc::{key} "{short}/none";' for key in ("sourcelist", "sourceparts")]
+    (short / "apt.conf").write_text("\n".join(lines))
+    monkeypatch.setenv("APT_CONFIG", str(short / "apt.conf"))
+    tool("apt-get")
+    found = [item for item in doctor.updates(os.geteuid() == 0) if "apt-get ended" in item["what"]]
+    assert level(found) == (WARNING if stuck else OK)
+    for item in found:
+        assert item["what"].startswith("no update can be installed: apt-get ended with 100: E: Unmet dependencies.")
+        assert "--fix-broken install" in item["do"]
+
+
+def test_the_hosts_addresses(program: Callable[[str, str], None]) -> None:
+    program("ip", """echo '[{"addr_info": [{"local": "192.0.2.1"}, {}]}, {}]'""")
+    assert doctor.addresses() == ["192.0.2.1"]
+    for script in ("exit 1", ":"):
+        program("ip", script)
+        assert doctor.addresses() == []
 
 
 def test_who_listens_on_a_port() -> None:
@@ -138,6 +336,37 @@ def test_who_listens_on_a_port() -> None:
         assert f"({me}) listens on port {own} instead of nginx" in found["what"]
     [found] = doctor.ports([own], me)
     assert found["what"] == f"nobody listens on port {own}"
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ("table ip nat\ntable inet hosted_flask\n", OK),
+        ("table ip nat\ntable inet hosted_flask_old\n", ERROR),
+        ("", ERROR),
+    ],
+)
+def test_firewall(tables: str, expected: str, program: Callable[[str, str], None]) -> None:
+    program("nft", f'[ "$*" = "list tables" ] && printf "{tables}"')
+    assert level(doctor.firewall(True)) == expected
+    program("nft", "echo 'netlink: Error: cache initialization failed' >&2; exit 1")
+    with pytest.raises(Failed, match="nft ended with 1: netlink"):
+        doctor.firewall(True)
+    with pytest.raises(Skipped, match="needs root"):
+        doctor.firewall(False)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_firewall_of_a_host_that_has_it(
+    there: bool, short: Path, program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("nft", "exit 0")
+    monkeypatch.setenv("PATH", f"{short}/bin")
+    monkeypatch.setattr(doctor, "FIREWALL", short if there else short / "none")
+    told = doctor.main({"platform": "server", "apps": [], "ports": [], "tls": {}, "folders": []}, b"")["host"]
+    assert ("firewall" in [*told["checked"], *told["skipped"]]) == there
+    found = [item["what"] for item in told["findings"] if item["check"] == "firewall"]
+    assert found == [f"the firewall is off: the rules of {short} are not loaded"] * (there and os.geteuid() == 0)
 
 
 # --- certificates
@@ -318,6 +547,139 @@ def test_what_keeps_an_account_from_a_socket(short: Path) -> None:
         assert doctor_app.unreachable(path, "nobody") == expected
 
 
+@pytest.fixture
+def server(short: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Return an app of this account, which is the front's too, with the files that it has on a server."""
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    monkeypatch.setattr(doctor_app, "FRONT", me)
+    control = str(short / "run/supervisor.sock")
+    services = [{"name": "mail"}]
+    home = Home(completed(home=str(short), account=me, services=services, supervisor_socket=control, front=""))
+    hosted, data, built = home.releases / "1/.hosted", home.root / "data", home.root / "venvs/1"
+    for folder, rights in ((home.root, 0o710), (data, 0o700), (home.run, 0o710), (hosted, 0o750), (home.slots, 0o750)):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(rights)
+    for folder in (home.ini.parent, home.home / "logs"):
+        folder.mkdir(parents=True)
+    for file in (home.root / "env", hosted / "env", home.ini):
+        file.touch(0o600)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", built], check=True)
+    (built / ".complete").touch()
+    for link, target in {
+        home.slots / "live": "../releases/1",
+        home.run / "current.sock": "live.sock",
+        hosted / "venv": built,
+        home.root / "python": sys.executable,
+    }.items():
+        link.symlink_to(target)
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind(str(home.run / "live.sock"))
+    (home.run / "live.sock").chmod(0o660)
+    return home
+
+
+# What is done to it in its root, the check that sees it, what that finds, and the advice.
+HARMS = {
+    "nothing that the front asks": (
+        "rm run/current.sock", doctor_app.left_overs, ERROR, "run/current.sock, which the front asks, is missing",
+        "bin/deploy -e app=shop",
+    ),
+    "visitors somewhere else": (
+        "ln -sfn other.sock run/current.sock", doctor_app.left_overs, ERROR,
+        "visitors get other.sock instead of live.sock", "bin/deploy -e app=shop",
+    ),
+    "visitors on the standby": (
+        "ln -sfn standby.sock run/current.sock", doctor_app.left_overs, WARNING,
+        "visitors get standby.sock instead of live.sock", "bin/deploy -e app=shop",
+    ),
+    "the holder's interpreter is gone": (
+        "ln -sfn /nowhere/python3 python", doctor_app.venv, ERROR,
+        "{root}/python, which is to run shop-socket, has lost its interpreter", "bin/deploy -e app=shop",
+    ),
+    "the venv's interpreter is gone": (
+        "ln -sfn /nowhere/python3 venvs/1/bin/python", doctor_app.venv, ERROR,
+        "venv 1 has lost its interpreter /nowhere/python3;", "bin/deploy -e app=shop",
+    ),
+    "the venv's interpreter was taken out": (
+        "rm venvs/1/bin/python", doctor_app.venv, ERROR,
+        "venv 1 has lost its interpreter {root}/venvs/1/bin/python;", "bin/deploy -e app=shop",
+    ),
+    "an interpreter that does not run": (
+        "cd venvs/1/bin; rm python; printf '#!/bin/sh\\necho no encodings >&2; exit 1\\n' > python; chmod 755 python",
+        doctor_app.venv, ERROR, "the interpreter of venv 1 does not run: no encodings", "bin/deploy -e app=shop",
+    ),
+    "an interpreter of another version": (
+        "sed -i 's/^version.*/version = 3.4.5/' venvs/1/pyvenv.cfg", doctor_app.venv, ERROR,
+        "venv 1 was built with Python 3.4.5, its interpreter is 3.", "bin/deploy -e app=shop",
+    ),
+    "the app's own settings are open": (
+        "chmod 604 env", doctor_app.permissions, ERROR, "{root}/env is open to others (0604)", "chmod go= {root}/env",
+    ),
+    "the release's settings are open": (
+        "chmod 640 slots/live/.hosted/env", doctor_app.permissions, ERROR,
+        "{root}/slots/live/.hosted/env is open to others (0640)", "chmod go= {root}/releases/1/.hosted/env",
+    ),
+    "the home is open": (
+        "chmod 701 ../..", doctor_app.permissions, ERROR, "{home} is open to other accounts (0701)",
+        "chmod o= {home}",
+    ),
+    "the root is open": (
+        "chmod 711 .", doctor_app.permissions, ERROR, "{root} is open to other accounts (0711)", "chmod o= {root}",
+    ),
+    "the data are open": (
+        "chmod 750 data", doctor_app.permissions, ERROR, "{root}/data is open to other accounts (0750)",
+        "chmod go= {root}/data",
+    ),
+    "the sockets are open": (
+        "chmod 711 run", doctor_app.permissions, ERROR, "{root}/run is open to other accounts (0711)",
+        "chmod o= {root}/run",
+    ),
+    "the socket is open": (
+        "chmod 666 run/live.sock", doctor_app.permissions, ERROR, "{root}/run/live.sock is open to every account",
+        "chmod 0660 {root}/run/live.sock",
+    ),
+    "the socket is gone": (
+        "rm run/live.sock", doctor_app.permissions, ERROR, "{root}/run/live.sock is missing",
+        "supervisorctl restart shop-socket shop",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("harm", "check", "weight", "what", "do"), HARMS.values(), ids=HARMS)
+def test_what_is_wrong_with_an_apps_files(
+    harm: str, check: Callable[[Home], list[dict[str, str]]], weight: str, what: str, do: str, server: Home
+) -> None:
+    """Nothing is found before, one thing then; where a command is advised for the rights of a file, it mends that."""
+    checks = [doctor_app.left_overs, doctor_app.venv, doctor_app.permissions]
+    assert [found for one in checks for found in one(server)] == []
+    subprocess.run(["sh", "-ec", harm], cwd=server.root, check=True)
+    [found] = [found for one in checks for found in one(server)]
+    assert check(server) == [found]
+    assert level([found]) == weight
+    assert found["what"].startswith(what.format(root=server.root, home=server.home))
+    assert found["do"].endswith(do.format(root=server.root, home=server.home))
+    if found["do"].startswith("chmod "):
+        subprocess.run(["sh", "-ec", found["do"]], check=True)
+        assert check(server) == []
+
+
+def test_programs_that_are_not_there_or_not_up_yet(server: Home) -> None:
+    """One of them takes its time, one is up, and the one that holds the sockets is in no file."""
+    again = "autostart = true\nstartsecs = {}\n\n"
+    server.ini.write_text(
+        f"[program:shop]\ncommand = sleep infinity\n{again.format(3600)}"
+        f"[program:shop-mail]\ncommand = sleep infinity\n{again.format(0)}"
+    )
+    with supervisord(server.home):
+        until("both were started", lambda: list(program_states(server.home).values()) == ["STARTING", "RUNNING"])
+        found = doctor_app.programs(server)
+    account = server.app["account"]
+    assert [(item["level"], item["what"], item["do"]) for item in found] == [
+        (ERROR, "program shop-socket is not there", "Deploy again: bin/deploy -e app=shop"),
+        (WARNING, "program shop is STARTING", f"sudo -iu {account} supervisorctl tail shop"),
+    ]
+
+
 # --- what only the control node sees
 
 
@@ -336,6 +698,22 @@ def test_skew(before: float, host: float, after: float, expected: str, what: str
     found = action.skew(before, host, after)
     assert level(found) == expected
     assert not what or what in found[0]["what"]
+
+
+@pytest.mark.parametrize(("ahead", "expected"), [(0, OK), (10, WARNING), (-10, WARNING), (3600, ERROR)])
+def test_skew_of_a_host_with_a_clock_of_its_own(
+    ahead: float, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the host reads it, and as it is judged here; how long the examination takes is no skew."""
+    clock = SimpleNamespace(time=lambda: time.time() + ahead)
+    monkeypatch.setattr(doctor, "time", clock)
+    monkeypatch.setattr(action, "SKEW", 0.1)
+    monkeypatch.setattr(doctor, "disk", lambda _: time.sleep(0.2) or [])
+    monkeypatch.setattr(doctor, "memory", list)
+    call = {"platform": "local", "apps": [], "ports": [], "tls": {}, "folders": []}
+    result, _ = act(lambda: doctor.main(call, b""))
+    assert level(result["findings"]) == expected
+    assert {item["check"] for item in result["findings"]} <= {"skew"}
 
 
 @pytest.mark.parametrize(
@@ -364,7 +742,7 @@ def told(*findings: dict[str, str]) -> dict[str, Any]:
     return {"findings": list(findings), "checked": ["x"], "skipped": {}}
 
 
-def act(answer: dict[str, Any], **hosting: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def act(answer: dict[str, Any] | Callable[[], dict[str, Any]], **hosting: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run the action with a host that answers; return its result and what the host was sent."""
     sent: dict[str, Any] = {}
     task, loader = Task(), DataLoader()
@@ -376,7 +754,7 @@ def act(answer: dict[str, Any], **hosting: Any) -> tuple[dict[str, Any], dict[st
 
     def run(_: object, module: str, call: dict[str, Any], contents: bytes, *more: Any) -> dict[str, Any]:
         sent.update(call, module=module, secrets_taken_out=more[-1])
-        return answer
+        return answer() if callable(answer) else answer
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(action, "run", run)

@@ -31,6 +31,13 @@ echo 'deb [trusted=yes] file:/srv/updates ./' > /etc/apt/sources.list.d/updates.
 apt-get update -o Dir::Etc::sourcelist=sources.list.d/updates.list -o Dir::Etc::sourceparts=- \
   -o APT::Get::List-Cleanup=0
 """
+# A package that is installed although what it needs is not there: apt plans no upgrade of any other then.
+NEEDY = r"""
+mkdir -p /srv/needy/DEBIAN && cd /srv
+{ printf 'Package: needy\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\n'
+  printf 'Depends: nowhere\nDescription: x\n'; } > needy/DEBIAN/control
+dpkg-deb --build needy && { dpkg --install --force-depends needy.deb || true; }
+"""
 
 
 @dataclass
@@ -165,6 +172,13 @@ CASES = {
         r"(python3) listens on port 80 instead of nginx",
         "Stop it for good",
     ),
+    "a firewall that somebody flushed": Case(
+        "nft delete table inet hosted_flask",
+        "systemctl reload-or-restart hosted-firewall.service",
+        {(ERROR, "", "firewall")},
+        "the firewall is off",
+        "playbooks/provision.yml",
+    ),
     "a configuration that nginx refuses": Case(
         "echo nonsense > /etc/nginx/conf.d/bad.conf",
         "rm /etc/nginx/conf.d/bad.conf",
@@ -198,7 +212,7 @@ CASES = {
         "mv /opt/python/python3.11 /opt/python/away",
         "mv /opt/python/away /opt/python/python3.11",
         {(ERROR, "shop", "venv"), (ERROR, "", "description")},
-        "has lost its interpreter",
+        f"{SHOP}/python, which is to run shop-socket, has lost its interpreter",
         "bin/deploy -e app=shop",
     ),
     "an interpreter of another version": Case(
@@ -281,6 +295,13 @@ CASES = {
         "security updates wait: leaky",
         "apt-get upgrade",
     ),
+    "an upgrade that apt cannot plan": Case(
+        NEEDY,
+        "dpkg -r needy && rm -r /srv/needy*",
+        {(WARNING, "", "updates")},
+        "no update can be installed: apt-get ended with 100: E: Unmet dependencies.",
+        "apt-get --fix-broken install",
+    ),
     "lists of packages that are old": Case(
         "touch -d '30 days ago' /var/lib/apt/lists /var/lib/apt/lists/partial /var/lib/apt/periodic/* || true",
         "touch /var/lib/apt/lists",
@@ -350,8 +371,10 @@ GROUPS = [
         "a file of services.d that was not read",
         "an app that was stopped",
         "data of somebody else",
+        "a firewall that somebody flushed",
         "a socket that the front may not use",
         "an interpreter of another version",
+        "an upgrade that apt cannot plan",
         "a host layer that is not of this inventory",
     ],
     [
@@ -442,7 +465,7 @@ def test_without_root_it_tells_what_it_cannot_see(doctor):
     assert (seen.code, seen.findings) == (0, []), seen.said
     assert "Checked, with blog:" in seen.said
     assert "permissions, ports, programs, release" in seen.said
-    for check in ("nginx", "killed"):
+    for check in ("nginx", "killed", "firewall"):
         assert f"not checked: {check}, needs root" in seen.said
 
 
