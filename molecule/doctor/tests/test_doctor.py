@@ -147,7 +147,7 @@ CASES = {
         " && systemctl reload nginx",
         "cd /etc/nginx/hosted.flask && for file in *.before; do mv $file ${file%.before}; done; systemctl reload nginx",
         {(ERROR, "blog", "release")},
-        "the front at http://127.0.0.1:80 answers 404, release ",
+        "the front at http://127.0.0.1:80 answers 421, release ",
         "playbooks/provision.yml",
     ),
     "maintenance that is still on": Case(
