@@ -296,7 +296,7 @@ def firewall(root: bool) -> list[Finding]:
         raise Skipped("needs root")
     if "table inet hosted_flask" in output("nft", "list", "tables").splitlines():
         return []
-    do = f"Run {PROVISION}, which loads them; systemctl reload nftables takes them away, after restart they are back"
+    do = f"Run {PROVISION}, which loads them; nft flush ruleset takes them away, systemctl reload nftables does not"
     return [error("firewall", f"the firewall is off: the rules of {FIREWALL} are not loaded", do)]
 
 
