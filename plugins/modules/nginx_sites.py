@@ -216,7 +216,8 @@ def apply(sites: Sites, unread: bool) -> None:
         sites.back()
         if sites.asked():
             why = "nginx refuses its configuration, with and without our changes: see to the file that it names"
-        elif not unread:
+        # What it reads of ours is what it has read.
+        if not unread:
             discard(UNREAD)
         sites.module.fail_json(msg="\n".join([f"{why}:\n{words}", *sites.refused]), diff=diff)
     # One that does not run reads them when it starts.

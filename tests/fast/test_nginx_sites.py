@@ -197,8 +197,12 @@ def test_bad_lines_beside_a_bad_site_leave_everything_as_it_was(run: Run, etc: P
 
 
 def test_what_was_wrong_before_is_told_apart(run: Run, etc: Path) -> None:
+    run({"_.site.conf": GOOD % "_"})
     (etc / "conf.d/other.conf").write_text("nonsense;\n")
-    assert "with and without our changes: see to the file that it names" in run({"_.site.conf": GOOD % "_"})["msg"]
+    assert "with and without our changes: see to the file that it names" in run({"_.site.conf": GOOD % "x"})["msg"]
+    (etc / "conf.d/other.conf").unlink()
+    again = run({"_.site.conf": GOOD % "_"})
+    assert (again["changed"], again["asked"]) == (False, []), "it is as it was, and there is nothing to be read"
 
 
 def test_stale_files_go_and_others_stay(run: Run, etc: Path) -> None:
