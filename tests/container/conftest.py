@@ -177,6 +177,8 @@ def data(image, services_image, tmp_path_factory):
         project.wait("redis")
         project.compose("run", "--rm", "--no-deps", "migrate")
         project.compose("up", "--detach", "--no-build", "--no-deps", "worker", "beat")
+        # A slow machine's worker comes after the first job's watcher has been sent away.
+        project.wait("worker")
         yield project
     finally:
         project.down()
