@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -259,6 +260,14 @@ def test_logs_are_json_and_rotated_and_nobody_elses(host):
     assert "/before" not in host.check_output(f"cat {LOG}")
     assert "/before" in host.check_output(f"cat {LOG}.1")
     assert host.check_output(f"stat -c '%a %U %G' {LOG}") == "640 www-data adm"
+
+
+def test_a_line_of_the_log_has_the_id_that_the_app_was_told(host):
+    told = json.loads(good(host, "/told", X_Request_ID="0" * 32).text)["HTTP_X_REQUEST_ID"]
+    assert re.fullmatch("[0-9a-f]{32}", told)
+    assert told != "0" * 32
+    assert good(host, "/static/a.css").status == 200
+    until(lambda: {(told, "/told"), ("", "/static/a.css")} <= {(line["id"], line["path"]) for line in lines(host)})
 
 
 # --- what goes wrong
