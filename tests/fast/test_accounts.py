@@ -133,3 +133,8 @@ def test_an_account_differs_in_what_its_row_says(kind: str, section: str) -> Non
     assert section in lines["shop"]
     assert {"MemoryMax=4G", "TasksMax=2000", "CPUWeight=100"} <= set(lines["shop"])
     assert {"MemoryMax=60%", "TasksMax=512", "CPUWeight=100"} <= set(lines["blog"])
+    # Nobody's /tmp is of the memory that all share.
+    folder = "/var/lib/hosted.flask/tmp/programs-blog"
+    assert (f"BindPaths=-{folder}:/tmp" in lines["blog"]) == (kind == "Service")
+    made = render("server", "tmpfiles.conf.j2", __server_homes={"blog": "/home/blog"}, **more)
+    assert f"d {folder} 1777 root root 10d" in made.splitlines()

@@ -731,7 +731,7 @@ def test_supervisord_of_an_account_lives_in_its_home(tmp_path: Path, monkeypatch
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     text = render("supervisord", "supervisord@.service.j2", supervisord_stopwaitsecs=86400)
-    parser = ConfigParser(interpolation=None, strict=True, allow_no_value=False)
+    parser = ConfigParser(interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[method-assign, assignment]
     parser.read_string(text)
     assert set(parser.sections()) == {"Unit", "Service", "Install"}

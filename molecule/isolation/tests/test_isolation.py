@@ -151,6 +151,8 @@ ATTEMPTS = {
     "read /tmp": "cat /tmp/of-alice",
     "see in /var/tmp": "ls /var/tmp | grep -q of-alice",
     "read /var/tmp": "cat /var/tmp/of-alice",
+    "see in /run/lock": "ls /run/lock | grep -q of-alice",
+    "read /run/lock": "cat /run/lock/of-alice",
     "see in /dev/shm": "ls /dev/shm | grep -q of-alice",
     "read /dev/shm": "cat /dev/shm/of-alice",
 }
@@ -195,6 +197,19 @@ OF_ROOT = {
 }
 
 
+# The filesystems in memory that one can write to: device and one such folder. What another mount covers has its device.
+FILLABLE = """
+import json, os
+found = {}
+for line in open("/proc/self/mountinfo"):
+    words = line.split()
+    device = os.makedev(*map(int, words[2].split(":")))
+    if words[words.index("-") + 1] in ("tmpfs", "ramfs", "devtmpfs"):
+        for folder, _, _ in os.walk(words[4]):
+            if os.stat(folder).st_dev == device and os.access(folder, os.W_OK):
+                found.setdefault(device, folder)
+print(json.dumps(found))
+"""
 # Runs on the host: all attempts one after the other, each code as it ends.
 RUNNER = """
 import json, subprocess, sys
@@ -239,7 +254,7 @@ def codes(host):
     make = (
         "mkdir -p .ssh .cache open && chmod 777 open && echo mine > .ssh/id_test && echo mine > note"
         f" && echo mine > open/note && chmod 666 open/note && echo mine > {APP}/data/note && chmod 666 {APP}/data/note"
-        " && for at in /tmp /var/tmp /dev/shm; do echo mine > $at/of-alice && chmod 666 $at/of-alice; done"
+        " && for at in /tmp /var/tmp /dev/shm /run/lock; do echo mine > $at/of-alice && chmod 666 $at/of-alice; done"
     )
     login(host, "alice", make)
     program(host, "alice", make)
@@ -291,6 +306,20 @@ def test_attempt_succeeds_for_root_only(codes, attempt):
 def test_home_of_another_is_not_even_there_for_a_program(host):
     assert login(host, "bob", "ls /home").split() == ["alice", "bob"]
     assert program(host, "bob", "ls /home").split() == ["bob"]
+
+
+@pytest.mark.parametrize("way", [login, program])
+def test_an_account_fills_no_memory_that_others_need(host, way):
+    """Of the filesystems in memory it writes to none that another account or the host itself has something in."""
+    alice, bob = (json.loads(way(host, account, python(FILLABLE))) for account in ("alice", "bob"))
+    assert "/run/supervisord/alice" in alice.values()
+    assert "/run/supervisord/bob" in bob.values()
+    assert not alice.keys() & bob.keys(), (alice, bob)
+    hosts = set(host.check_output("stat -c %d /run /run/lock /run/supervisord /dev /dev/shm /tmp").split())
+    assert not alice.keys() & hosts, alice
+    full = "/run/supervisord/alice/full"
+    assert "No space left" in host.run(f"su - alice -c 'cat /dev/zero > {full}'").stderr
+    host.check_output(f"rm {full}")
 
 
 def test_programs_are_shut_in(host):
