@@ -56,7 +56,7 @@ def test_rules_that_lock_out_are_undone(host, outside):
     assert host.check_output("cat /etc/hosted.flask/firewall.nft") == file
     until(lambda: host.run("systemctl is-active hosted-firewall-back.timer").stdout.strip() == "inactive")
     # Of the firewall's: a user's manager may fail as well, on its way out beside a login.
-    assert host.check_output("systemctl --failed --plain --no-legend 'hosted-firewall*'") == ""
+    assert host.check_output("systemctl list-units --failed --plain --no-legend 'hosted-firewall*'") == ""
 
 
 @pytest.fixture
