@@ -322,6 +322,19 @@ def test_an_account_fills_no_memory_that_others_need(host, way):
     host.check_output(f"rm {full}")
 
 
+def test_who_sits_in_a_folder_in_memory_gets_no_second_one(host):
+    """Each restart of supervisord makes a new one, wherever its owner is."""
+    folder = "/run/supervisord/alice"
+    host.check_output(f"systemd-run --unit=sitting su - alice -c 'cd {folder} && exec sleep 300'")
+    until(lambda: host.run("readlink /proc/$(pgrep -u alice -x sleep)/cwd").stdout.strip() == folder)
+    try:
+        host.check_output("systemctl restart supervisord@alice")
+        assert host.check_output(f"grep -c ' {folder} ' /proc/mounts") == "1"
+        until(lambda: login(host, "alice", "supervisorctl status || :").count("RUNNING") == 3)
+    finally:
+        host.check_output("systemctl stop sitting")
+
+
 def test_programs_are_shut_in(host):
     """The sandbox of systemd's own judgement; 2.5 is what the best of Debian's own units have."""
     security = host.check_output("systemd-analyze security --no-pager supervisord@alice.service")
