@@ -735,6 +735,9 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     parser.optionxform = str  # type: ignore[method-assign, assignment]
     parser.read_string(text)
     assert set(parser.sections()) == {"Unit", "Service", "Install"}
+    # Lists, for systemd; of all others the last one would win.
+    said = re.findall(r"^(\w+)=", text, re.MULTILINE)
+    assert {key for key in said if said.count(key) > 1} == {"ExecStartPre", "TemporaryFileSystem"}
     assert int(parser["Service"]["TimeoutStopSec"]) > 86400
     assert parser["Service"]["User"] == "%i"
     assert parser["Install"]["WantedBy"] == "multi-user.target"

@@ -77,8 +77,8 @@ CASES = {
     "a program that does not start": Case(
         f"{PROGRAM} && cd /home/shop/etc/services.d && cp shop.ini /var/tmp"
         # What ended at once may be seen a second later, when supervisord would take it for started.
-        " && sed -i 's/^command = .* run .*/command = false/; s/^startsecs.*/startsecs = 30/' shop.ini"
-        " && sed -i 's/^startretries.*/startretries = 0/' shop.ini"
+        " && sed -i 's/^command = .* run .*/command = false/; s/^startsecs.*/startsecs = 30/;"
+        " s/^startretries.*/startretries = 0/' shop.ini"
         " && su - shop -c 'supervisorctl update shop-idle' || true; rm /home/shop/etc/services.d/more.ini",
         "cp /var/tmp/shop.ini /home/shop/etc/services.d/ && su - shop -c 'supervisorctl update'",
         {(ERROR, "shop", "programs")},
