@@ -9,7 +9,8 @@ short_description: Open the homes of accounts to the account and, for passing th
 description:
   - A home and its folder C(apps) are the account's; the front's group may pass through both and list neither.
   - What is made below C(apps) inherits that group.
-  - Never follows a link that the account could have made.
+  - Never follows a link that the account could have made, and gives it nothing that is somebody else's. An account whose
+    C(apps) is such a thing is passed over with a warning; the others are not kept waiting for it.
 options:
   homes:
     description: The home of each account.
@@ -34,8 +35,13 @@ folders:
   description: The folders that changed.
   type: list
   returned: success
+refused:
+  description: Why an account was passed over, by its name.
+  type: dict
+  returned: success
 """
 
+import errno
 import grp
 import os
 import pwd
@@ -90,9 +96,20 @@ class Folder:
         if self.handle is None:
             if self.parent is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.mkdir(self._name(), 0o700, dir_fd=self.parent)
+                os.mkdir(self._name(), 0o700)
+            else:
+                # As the account: it could put something of root's in the place of what root just made.
+                os.seteuid(self.owner)
+                try:
+                    os.mkdir(self._name(), 0o700, dir_fd=self.parent)
+                finally:
+                    os.seteuid(0 if os.getuid() == 0 else self.owner)
             self.handle = self._open()
-        assert self.handle is not None
+            if self.handle is None:
+                raise FileNotFoundError(errno.ENOENT, "it is gone again", self._name())
+        # It can rename, and so bring here, what others have in its home.
+        if self.parent is not None and os.fstat(self.handle).st_uid != self.owner:
+            raise PermissionError(errno.EPERM, "it belongs to somebody else", self._name())
         # In this order: a new owner takes the bit away by which folders below inherit the group.
         os.fchown(self.handle, self.owner, self.group)
         os.fchmod(self.handle, self.mode)
@@ -138,18 +155,21 @@ def main() -> None:
         supports_check_mode=True,
     )
     group = grp.getgrnam(module.params["group"]).gr_gid
-    diff = []
+    diff: list[dict[str, str]] = []
+    refused = {}
     for account, home in module.params["homes"].items():
         try:
             diff += open_home(module, account, Path(home), group)
         except OSError as error:
-            module.fail_json(
-                msg=f"home of account {account}: {Path(home) / (error.filename or '')}: {error.strerror}."
-                f" Allowed: {home} and {home}/apps as folders, apps not as a link."
-                " Move what is in the way on the host, then run it again.",
-                diff=diff,
+            refused[account] = (
+                f"home of account {account}: {Path(home) / (error.filename or '')}: {error.strerror}."
+                f" Allowed: {home} and {home}/apps as folders of its own, apps not as a link."
+                " Move what is in the way on the host, then run it again."
             )
-    module.exit_json(changed=bool(diff), folders=[change["after_header"] for change in diff], diff=diff)
+            module.warn(refused[account])
+    module.exit_json(
+        changed=bool(diff), folders=[change["after_header"] for change in diff], refused=refused, diff=diff
+    )
 
 
 if __name__ == "__main__":

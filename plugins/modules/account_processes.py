@@ -58,18 +58,31 @@ def running(uid: int, proc: Path = Path("/proc")) -> list[int]:
     found = []
     for folder in proc.glob("[0-9]*"):
         with suppress(OSError):  # It ended meanwhile.
-            line = re.search(r"^Uid:(.*)$", (folder / "status").read_text(), re.MULTILINE)
-            if line and str(uid) in line[1].split()[:3] and (folder / "root").samefile(proc / "self/root"):
+            if has(uid, folder) and (folder / "root").samefile(proc / "self/root"):
                 found.append(int(folder.name))
     return found
 
 
-def send(pids: list[int], *signals: signal.Signals) -> None:
-    """Send signals to processes that may have ended."""
+def has(uid: int, folder: Path) -> bool:
+    """Whether a process has an account's rights.
+
+    :param folder: the process in /proc. Its name may be any bytes but a new line, which the kernel escapes.
+    """
+    line = re.search(rb"^Uid:(.*)$", (folder / "status").read_bytes(), re.MULTILINE)
+    return line is not None and str(uid).encode() in line[1].split()[:3]
+
+
+def send(uid: int, pids: list[int], *signals: signal.Signals) -> None:
+    """Send signals to processes of an account that may have ended, and their numbers may be others' by now."""
     for pid in pids:
-        for number in signals:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+        with suppress(OSError):
+            handle = os.pidfd_open(pid)
+            try:
+                if has(uid, Path(f"/proc/{pid}")):
+                    for number in signals:
+                        signal.pidfd_send_signal(handle, number)
+            finally:
+                os.close(handle)
 
 
 def end(uid: int, patience: float) -> list[int]:
@@ -77,9 +90,9 @@ def end(uid: int, patience: float) -> list[int]:
     begin = time.monotonic()
     while (pids := running(uid)) and time.monotonic() - begin < patience + AGAIN:
         if time.monotonic() - begin < patience:
-            send(pids, signal.SIGTERM, signal.SIGHUP)  # A shell that somebody sits at ends by the second one only.
+            send(uid, pids, signal.SIGTERM, signal.SIGHUP)  # A shell that somebody sits at ends by the second one only.
         else:
-            send(pids, signal.SIGKILL)
+            send(uid, pids, signal.SIGKILL)
         time.sleep(0.1)
     return pids
 

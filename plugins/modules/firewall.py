@@ -94,7 +94,8 @@ class Firewall:
         if code:
             why = f"firewall: nothing is loaded, this host may not have one ({words.strip()})"
             self.module.exit_json(skipped=True, armed=False, msg=why, warnings=[f"{why}. Set server_firewall: false."])
-        code, loaded, _ = self.run("nft", "--stateless", "list", "table", *TABLE.split())
+        # Without what the sets have counted.
+        code, loaded, _ = self.run("nft", "--stateless", "--terse", "list", "table", *TABLE.split())
         if code == 0 and self.before == self.rules and self.same_unit:
             self.module.exit_json(changed=False, armed=False)
         code, _, words = self.run("nft", "--check", "--file", "-", data=self.rules)

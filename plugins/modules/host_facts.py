@@ -8,6 +8,8 @@ module: host_facts
 short_description: Look how ssh reaches the host and what it has, before it is made safer
 description:
   - Finds what must stay open and in use, so that nobody is locked out by what comes after. Changes nothing.
+  - Believes root alone. What a process of somebody else calls itself, has in its environment or writes to the log is
+    not asked.
 options: {}
 attributes:
   check_mode: {support: full, description: Looks.}
@@ -46,10 +48,16 @@ time_daemon:
   returned: success
 """
 
+import json
 import os
 import pwd
 import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -59,43 +67,124 @@ TIME_DAEMONS = {
     "/usr/sbin/openntpd": "openntpd",
     "/usr/lib/systemd/systemd-timesyncd": "systemd-timesyncd",
 }
+# What listens, and since OpenSSH 9.8 what a connection is handed to.
+SSHD = {"/usr/sbin/sshd", "/usr/lib/openssh/sshd-session", "/usr/lib/openssh/sshd-auth"}
+ESTABLISHED, LISTEN = "01", "0A"
 KEYS = ("publickey", "hostbased", "gssapi-with-mic")
 # Where role server writes the keys that the inventory names.
 OUR_KEYS = "/etc/ssh/authorized_keys.d/%u"
 
 
-def connection(proc: Path = Path("/proc")) -> dict[str, str]:
-    """Return the environment of the ssh connection in use, empty without one.
+class Socket(NamedTuple):
+    """A TCP socket as the kernel has it."""
 
-    sudo takes it out of our own; the processes that we come from still have it.
+    state: str
+    port: int
+    address: str
+    address_port: int
+
+
+class Connection(NamedTuple):
+    """The ssh connection in use."""
+
+    user: int
+    socket: Socket
+    sshd: list[str]
+
+
+def sockets(proc: Path = Path("/proc")) -> dict[str, Socket]:
+    """Return all TCP sockets of the host by their inode."""
+    found = {}
+    for name in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in (proc / "net" / name).read_text().splitlines()[1:]:
+                words = line.split()
+                address, _, address_port = words[2].partition(":")
+                port = int(words[1].rpartition(":")[2], 16)
+                found[words[9]] = Socket(words[3], port, plain(address), int(address_port, 16))
+    return found
+
+
+def plain(address: str) -> str:
+    """Return an address of /proc/net as sshd writes it; one of IPv4 that came to a socket of IPv6 as IPv4's."""
+    # Words of 32 bits, each as this machine writes a number.
+    raw = b"".join(int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8))
+    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, raw).removeprefix("::ffff:")
+
+
+def status(pid: str, proc: Path) -> tuple[str, list[int]]:
+    """Return a process's parent, and the numbers of whose rights it has: real, effective and saved.
+
+    :raises OSError: it has ended.
     """
-    pid = str(os.getpid())
+    # Its name may be any bytes but a new line, which the kernel escapes.
+    text = (proc / pid / "status").read_bytes()
+    parent, users = re.search(rb"^PPid:\s*(\d+)$", text, re.MULTILINE), re.search(rb"^Uid:(.+)$", text, re.MULTILINE)
+    assert parent and users
+    return parent[1].decode(), [int(word) for word in users[1].split()[:3]]
+
+
+def is_sshd(pid: str, proc: Path) -> bool:
+    """Whether a process is root's sshd: by its rights and its program, for its name is its own to choose.
+
+    What an upgrade replaced meanwhile is it still. In a container of this host somebody else may be root.
+    """
+    with suppress(OSError):
+        program = os.readlink(proc / pid / "exe").removesuffix(" (deleted)")
+        same_root = (proc / pid / "root").samefile(proc / "self/root")
+        return program in SSHD and same_root and set(status(pid, proc)[1]) == {0}
+    return False
+
+
+def open_sockets(pid: str, known: dict[str, Socket], state: str, proc: Path) -> Iterator[Socket]:
+    """Find the sockets in a state that a process has."""
+    with suppress(OSError):
+        for entry in sorted((proc / pid / "fd").iterdir(), key=lambda entry: int(entry.name)):
+            with suppress(OSError):
+                link = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(entry))
+                if link and link[1] in known and known[link[1]].state == state:
+                    yield known[link[1]]
+
+
+def listening(known: dict[str, Socket], proc: Path = Path("/proc")) -> set[int]:
+    """Return the ports on which root's sshd listens."""
+    pids = [entry.name for entry in proc.iterdir() if entry.name.isdigit() and is_sshd(entry.name, proc)]
+    return {found.port for pid in pids for found in open_sockets(pid, known, LISTEN, proc)}
+
+
+def connection(known: dict[str, Socket], proc: Path = Path("/proc")) -> Connection | None:
+    """Return the ssh connection in use: the one that an sshd has which we come from.
+
+    The variable SSH_CONNECTION is not asked: sudo takes it away, and an account's files may set it.
+    """
+    pid, user = str(os.getpid()), os.getuid()
+    found: Connection | None = None
     while pid not in ("0", "1"):
         try:
-            words = (proc / pid / "environ").read_text(errors="replace").split("\0")
-            status = (proc / pid / "status").read_text()
+            parent, users = status(pid, proc)
         except OSError:
             break
-        environment = dict(word.partition("=")[::2] for word in words)
-        if len(environment.get("SSH_CONNECTION", "").split()) == 4:
-            return environment
-        pid = re.search(r"^PPid:\s*(\d+)", status, re.MULTILINE)[1]
-    return {}
+        if is_sshd(pid, proc):
+            # Root's logins have two, of which the upper one asked for the key.
+            for one in open_sockets(pid, known, ESTABLISHED, proc):
+                found = found or Connection(user, one, [])
+                found.sshd.extend([pid] * (found.socket == one))
+        # Whoever is right below sshd is who logged in.
+        pid, user = parent, users[0]
+    return found
 
 
-def ports(settings: str, sockets: str, unit: str, environment: dict[str, str]) -> list[int]:
+def ports(settings: str, unit: str, listening: set[int], used: Connection | None) -> list[int]:
     """Return the ports that ssh must keep.
 
     :param settings: what ``sshd -T`` says.
-    :param sockets: what ``ss -H -tlnp`` says.
     :param unit: what systemd says of ssh.socket, which Debian has and hardly anybody uses.
     """
     found = re.findall(r"^port (\d+)$|^listenaddress .*:(\d+)$", settings, re.MULTILINE)
-    found += re.findall(r":(\d+)\s.*\"sshd\"()", sockets)
     if "ActiveState=active" in unit.splitlines():
         found += re.findall(r"^Listen=(?:.*:)?(\d+) \(Stream\)()", unit, re.MULTILINE)
-    found += [(environment.get("SSH_CONNECTION", "").rpartition(" ")[2], "")]
-    return sorted({int(port or other) for port, other in found if port or other})
+    return sorted({int(port or other) for port, other in found} | listening | ({used.socket.port} if used else set()))
 
 
 def keys_files(settings: str) -> list[str]:
@@ -108,20 +197,29 @@ def keys_files(settings: str) -> list[str]:
     return [file for file in files if file not in ("none", OUR_KEYS)]
 
 
-def login(environment: dict[str, str], journal: str) -> str:
+def login(used: Connection | None, journal: str) -> str:
     """Return how the connection in use logged in.
 
-    :param journal: what sshd wrote when it accepted the connection, which it does unless it is told not to.
+    :param journal: what that sshd wrote, an entry of JSON a line. It says who it accepted, unless it is told not to.
     """
-    if not environment:
+    if not used:
         return "none"
-    if method := re.search(r"Accepted (\S+) for", journal):
-        return "key" if method[1].partition("/")[0] in KEYS else "password"
+    for line in journal.splitlines():
+        message = json.loads(line).get("MESSAGE")
+        end = rf" from {re.escape(used.socket.address)}(%\S+)? port {used.socket.address_port} "
+        if isinstance(message, str) and (method := re.match(rf"Accepted (\S+) for \S+{end}", message)):
+            return "key" if method[1].partition("/")[0] in KEYS else "password"
     try:
-        keys = Path(pwd.getpwnam(environment.get("USER", "")).pw_dir) / ".ssh/authorized_keys"
+        keys = Path(pwd.getpwuid(used.user).pw_dir) / ".ssh/authorized_keys"
         return "key" if keys.stat().st_size else "unknown"
     except (KeyError, OSError):
         return "unknown"
+
+
+def trusted(used: Connection) -> list[str]:
+    """Return what the journal is asked for: fields that it finds out itself, so that nobody writes them but root."""
+    who = [f"_PID={pid}" for pid in used.sshd] + [f"_EXE={path}" for path in sorted(SSHD)]
+    return ["-q", "-b", "-r", "-n9", "-ojson", "--grep=^Accepted ", "_UID=0", *who]
 
 
 def main() -> None:
@@ -133,18 +231,14 @@ def main() -> None:
         code, words, _ = module.run_command(list(command), environ_update=environment, handle_exceptions=False)
         return "" if code else words
 
-    environment = connection()
+    known = sockets()
+    used = connection(known)
     settings = ask("sshd", "-T") if Path("/usr/sbin/sshd").exists() else ""
     unit = ask("systemctl", "show", "--property=ActiveState,Listen", "ssh.socket")
-    journal = ""
-    if environment:
-        address, port, _, _ = environment["SSH_CONNECTION"].split()
-        accepted = f"^Accepted .* from {re.escape(address)} port {port} "
-        journal = ask("journalctl", "-q", "-b", "-r", "-n1", "-ocat", "-tsshd", "-tsshd-session", f"--grep={accepted}")
     module.exit_json(
-        ssh_ports=ports(settings, ask("ss", "-H", "-tlnp"), unit, environment),
+        ssh_ports=ports(settings, unit, listening(known), used),
         keys_files=keys_files(settings),
-        login=login(environment, journal),
+        login=login(used, ask("journalctl", *trusted(used)) if used else ""),
         passwords_off=all(
             f"{name} no\n" in settings for name in ("passwordauthentication", "kbdinteractiveauthentication")
         ),

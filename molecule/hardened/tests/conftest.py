@@ -69,8 +69,8 @@ class Host:
         return dict(line.partition(" ")[::2] for line in self.host.check_output("sshd -T").splitlines())
 
     def rules(self) -> str:
-        """Return our table as the kernel has it, empty without one."""
-        return self.host.run("nft -s list table inet hosted_flask").stdout
+        """Return our table as the kernel has it, without what it counted, empty without one."""
+        return self.host.run("nft -s -t list table inet hosted_flask").stdout
 
     def provision(self, *words: str, **more: object) -> subprocess.CompletedProcess:
         """Provision this host with other variables."""
