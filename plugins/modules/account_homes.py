@@ -9,8 +9,8 @@ short_description: Open the homes of accounts to the account and, for passing th
 description:
   - A home and its folder C(apps) are the account's; the front's group may pass through both and list neither.
   - What is made below C(apps) inherits that group.
-  - Never follows a link that the account could have made, and gives it nothing that is somebody else's. An account whose
-    C(apps) is such a thing is passed over with a warning; the others are not kept waiting for it.
+  - Never follows a link that the account could have made, and gives it nothing that is somebody else's. An account
+    whose C(apps) is such a thing is passed over with a warning; the others are not kept waiting for it.
 options:
   homes:
     description: The home of each account.
@@ -166,10 +166,9 @@ def main() -> None:
                 f" Allowed: {home} and {home}/apps as folders of its own, apps not as a link."
                 " Move what is in the way on the host, then run it again."
             )
-            module.warn(refused[account])
-    module.exit_json(
-        changed=bool(diff), folders=[change["after_header"] for change in diff], refused=refused, diff=diff
-    )
+    folders = [change["after_header"] for change in diff]
+    warnings = list(refused.values())
+    module.exit_json(changed=bool(diff), folders=folders, refused=refused, warnings=warnings, diff=diff)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ module: account_keeps
 short_description: Look whether homes of accounts hold something that nobody else has
 description:
   - Prints the first thing that is worth a home. An empty folder is not, except where it is an app's.
-  - A process with the account's rights looks, until a deadline. What it may not read, or not in time, is worth the home.
+  - A process with the account's rights looks, until a deadline. What it cannot read, or not in time, is worth the home.
 options:
   accounts:
     description: The accounts.

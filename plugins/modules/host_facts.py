@@ -121,7 +121,8 @@ def status(pid: str, proc: Path) -> tuple[str, list[int]]:
     # Its name may be any bytes but a new line, which the kernel escapes.
     text = (proc / pid / "status").read_bytes()
     parent, users = re.search(rb"^PPid:\s*(\d+)$", text, re.MULTILINE), re.search(rb"^Uid:(.+)$", text, re.MULTILINE)
-    assert parent and users
+    assert parent
+    assert users
     return parent[1].decode(), [int(word) for word in users[1].split()[:3]]
 
 

@@ -10,6 +10,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -30,30 +31,33 @@ from ansible_collections.hosted.flask.plugins.modules import (
 # --- how ssh comes in
 
 SSHD = "port 22\nport 2022\nlistenaddress 0.0.0.0:22\nlistenaddress [::]:2223\npasswordauthentication no\n"
-SS = """\
-LISTEN 0 128 0.0.0.0:2300 0.0.0.0:* users:(("sshd",pid=36,fd=3))
-LISTEN 0 128 [::]:2301 [::]:* users:(("sshd",pid=36,fd=4))
-LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=99,fd=5))
-"""
-USED = {"SSH_CONNECTION": "192.0.2.9 50022 192.0.2.1 2400", "USER": "nobody-has-this-name"}
+USED = host_facts.Connection(64_123, host_facts.Socket("01", 2400, "192.0.2.9", 50022), ["10", "9"])
 
 
 @pytest.mark.parametrize(
-    ("settings", "sockets", "unit", "environment", "found"),
+    ("settings", "unit", "listening", "used", "found"),
     [
-        (SSHD, "", "", {}, [22, 2022, 2223]),
-        ("", SS, "", {}, [2300, 2301]),
-        ("", "", "Listen=[::]:2500 (Stream)\nListen=127.0.0.1:2501 (Stream)\nActiveState=active\n", {}, [2500, 2501]),
-        ("", "", "Listen=2500 (Stream)\nActiveState=active\n", {}, [2500]),
-        ("", "", "Listen=0.0.0.0:22 (Stream)\nActiveState=inactive\n", {}, []),
-        ("", "", "", USED, [2400]),
-        (SSHD, SS, "", USED, [22, 2022, 2223, 2300, 2301, 2400]),
-        ("", "", "", {}, []),
+        (SSHD, "", set(), None, [22, 2022, 2223]),
+        ("", "", {2300, 2301}, None, [2300, 2301]),
+        (
+            "",
+            "Listen=[::]:2500 (Stream)\nListen=127.0.0.1:2501 (Stream)\nActiveState=active\n",
+            set(),
+            None,
+            [2500, 2501],
+        ),
+        ("", "Listen=2500 (Stream)\nActiveState=active\n", set(), None, [2500]),
+        ("", "Listen=0.0.0.0:22 (Stream)\nActiveState=inactive\n", set(), None, []),
+        ("", "", set(), USED, [2400]),
+        (SSHD, "", {22, 2300}, USED, [22, 2022, 2223, 2300, 2400]),
+        ("", "", set(), None, []),
     ],
     ids=["settings", "sockets", "unit", "unit_port", "unit_unused", "connection", "all", "none"],
 )
-def test_ports_of_ssh(settings: str, sockets: str, unit: str, environment: dict[str, str], found: list[int]) -> None:
-    assert host_facts.ports(settings, sockets, unit, environment) == found
+def test_ports_of_ssh(
+    settings: str, unit: str, listening: set[int], used: host_facts.Connection | None, found: list[int]
+) -> None:
+    assert host_facts.ports(settings, unit, listening, used) == found
 
 
 @pytest.mark.parametrize(
@@ -70,31 +74,125 @@ def test_where_sshd_looks_for_keys(settings: str, found: list[str]) -> None:
     assert host_facts.keys_files(settings) == found
 
 
+PASSWORD = "Accepted password for root from 192.0.2.9 port 50022 ssh2"
+
+
 @pytest.mark.parametrize(
-    ("environment", "journal", "found"),
+    ("used", "messages", "found"),
     [
-        ({}, "", "none"),
-        (USED, "Accepted publickey for root from 192.0.2.9 port 50022 ssh2: ED25519 SHA256:x", "key"),
-        (USED, "Accepted password for root from 192.0.2.9 port 50022 ssh2", "password"),
-        (USED, "Accepted keyboard-interactive/pam for root from 192.0.2.9 port 50022 ssh2", "password"),
-        (USED, "", "unknown"),
+        (None, [], "none"),
+        (USED, ["Accepted publickey for root from 192.0.2.9 port 50022 ssh2: ED25519 SHA256:x"], "key"),
+        (USED, [PASSWORD], "password"),
+        (USED, ["Accepted keyboard-interactive/pam for root from 192.0.2.9 port 50022 ssh2"], "password"),
+        (USED, ["pam_unix: opened", PASSWORD], "password"),
+        (USED, [PASSWORD.replace("50022", "50023")], "unknown"),
+        # What somebody gave for his name, and bytes, which the journal has as numbers.
+        (USED, [f"Invalid user {PASSWORD}", f"Failed password for invalid user {PASSWORD}", [65, 255]], "unknown"),
+        (USED, [], "unknown"),
     ],
-    ids=["no_ssh", "key", "password", "pam", "no_log"],
+    ids=["no_ssh", "key", "password", "pam", "second", "another", "name", "no_log"],
 )
-def test_login(environment: dict[str, str], journal: str, found: str) -> None:
-    assert host_facts.login(environment, journal) == found
+def test_login(used: host_facts.Connection | None, messages: list[Any], found: str) -> None:
+    journal = "".join(json.dumps({"MESSAGE": message}) + "\n" for message in messages)
+    assert host_facts.login(used, journal) == found
 
 
-def test_connection_is_found_above_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our own environment has no word of it."""
-    for pid, parent, words in ((30, 20, "HOME=/root"), (20, 10, "SUDO_USER=x"), (10, 1, "SSH_CONNECTION=a 1 b 22")):
-        (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / "environ").write_text(f"{words}\0USER=x\0")
-        (tmp_path / str(pid) / "status").write_text(f"Name:\tsh\nPPid:\t{parent}\n")
+def test_journal_is_asked_for_what_it_found_out_itself() -> None:
+    """Whoever writes to it chooses SYSLOG_IDENTIFIER and every other field without a line before its name."""
+    matches = [word for word in host_facts.trusted(USED) if "=" in word and not word.startswith("-")]
+    assert {match.partition("=")[0] for match in matches} == {"_UID", "_PID", "_EXE"}
+    assert {"_UID=0", "_PID=9", "_PID=10", "_EXE=/usr/sbin/sshd"} <= set(matches)
+
+
+class Proc:
+    """A /proc of processes as tests want them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin with the process that asks, and with no connection."""
+        self.folder = folder
+        (folder / "self").mkdir()
+        (folder / "self/root").symlink_to("/")
+        (folder / "net").mkdir()
+        self.lines = ["  sl  local_address rem_address   st"]
+
+    def add(
+        self,
+        pid: int,
+        uid: int,
+        exe: str,
+        *,
+        parent: int = 1,
+        root: str = "/",
+        fds: tuple[str, ...] = (),
+        name: bytes = b"sshd",
+    ) -> None:
+        """Add a process."""
+        at = self.folder / str(pid)
+        (at / "fd").mkdir(parents=True)
+        (at / "status").write_bytes(
+            b"Name:\t%s\nPPid:\t%d\nUid:\t%d\t%d\t%d\t%d\n" % (name, parent, uid, uid, uid, uid)
+        )
+        (at / "environ").write_text("SSH_CONNECTION=192.0.2.66 1 192.0.2.1 6666\0")
+        (at / "exe").symlink_to(exe)
+        (at / "root").symlink_to(root)
+        for number, target in enumerate(fds):
+            (at / "fd" / str(number)).symlink_to(target)
+
+    def socket(self, inode: int, port: int, state: str = "0A", peer: str = "00000000:0000") -> str:
+        """Add a socket; return what a descriptor of it points at."""
+        self.lines.append(f"   0: 00000000:{port:04X} {peer} {state} 0:0 00:0 0 0 0 {inode} 1 0")
+        (self.folder / "net/tcp").write_text("\n".join(self.lines) + "\n")
+        return f"socket:[{inode}]"
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Proc:
+    """Return a /proc with nothing in it."""
+    return Proc(tmp_path)
+
+
+def test_only_roots_sshd_has_ports(proc: Proc, tmp_path: Path) -> None:
+    """Whatever others are called, whichever of sshd's programs they run, and whatever of theirs is called a socket."""
+    proc.add(10, 0, "/usr/sbin/sshd", fds=("/dev/null", proc.socket(1, 22)))
+    proc.add(11, 0, "/usr/sbin/sshd (deleted)", fds=(proc.socket(2, 2022),))
+    proc.add(12, 1000, "/usr/sbin/sshd", fds=(proc.socket(3, 7003),))
+    proc.add(13, 0, "/home/bob/sshd", fds=(proc.socket(4, 7004),))
+    proc.add(14, 0, "/usr/sbin/sshd", root=str(tmp_path), fds=(proc.socket(5, 7005),))
+    proc.add(15, 1000, "/usr/bin/x", fds=("/home/bob/x socket:[1]", "socket:[1]"), name=b"\xff\\nUid:\t0\t0\t0\t0")
+    proc.add(16, 0, "/usr/sbin/sshd", fds=("/tmp/x socket:[6]", proc.socket(6, 7006, "01"), "socket:[77]"))
+    proc.add(17, 0, "/usr/bin/python3.11", fds=(proc.socket(7, 7007),))
+    assert host_facts.listening(host_facts.sockets(tmp_path), tmp_path) == {22, 2022}
+
+
+def test_connection_is_that_of_the_sshd_that_we_come_from(
+    proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what an environment says, be it above sudo or our own; of two of root's the upper one knows the login."""
     monkeypatch.setattr("os.getpid", lambda: 30)
-    assert host_facts.connection(tmp_path)["SSH_CONNECTION"] == "a 1 b 22"
-    (tmp_path / "10/environ").write_text("USER=x\0")
-    assert host_facts.connection(tmp_path) == {}
+    used = proc.socket(1, 22, "01", "090200C0:C366")
+    proc.add(30, 0, "/usr/bin/python3", parent=25)
+    proc.add(25, 0, "/usr/bin/sudo", parent=20)
+    proc.add(20, 64_123, "/usr/sbin/sshd", parent=12, fds=(proc.socket(2, 6666, "01"),))
+    known = host_facts.sockets(tmp_path)
+    assert host_facts.connection(known, tmp_path) is None, "the account's own sshd is none"
+    proc.add(12, 0, "/usr/lib/openssh/sshd-session", parent=11, fds=(proc.socket(3, 22), used))
+    proc.add(11, 0, "/usr/lib/openssh/sshd-session", parent=10, fds=(used,))
+    proc.add(10, 0, "/usr/sbin/sshd", fds=(proc.socket(4, 22),))
+    found = host_facts.connection(host_facts.sockets(tmp_path), tmp_path)
+    assert found == (64_123, ("01", 22, "192.0.2.9", 50022), ["12", "11"])
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="as other machines write it")
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("0100007F", "127.0.0.1"),
+        ("0000000000000000FFFF0000090200C0", "192.0.2.9"),
+        ("B80D0120000000000000000001000000", "2001:db8::1"),
+    ],
+)
+def test_addresses_of_the_kernel(written: str, address: str) -> None:
+    assert host_facts.plain(written) == address
 
 
 # --- files of the host
@@ -244,9 +342,8 @@ def test_a_link_that_root_made_is_followed_and_one_of_the_account_is_not(open_ho
     other.mkdir(mode=0o700)
     (home / "apps").symlink_to(other)
     answer = open_homes(shop=str(home))
-    assert answer["failed"] is True
-    assert f"home of account shop: {home}/apps: " in answer["msg"]
-    assert "apps not as a link" in answer["msg"]
+    assert f"home of account shop: {home}/apps: " in answer["refused"]["shop"]
+    assert "apps not as a link" in answer["warnings"][0]
     assert mode(other) == "0700"
     assert mode(tmp_path / "disk") == "0710"
     (home / "apps").unlink()
@@ -258,11 +355,65 @@ def test_an_account_that_is_not_there(open_homes: Write, tmp_path: Path) -> None
     assert "account blog is not there" in open_homes(blog=str(tmp_path / "blog"))["msg"]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has something that an account has not")
+@pytest.mark.parametrize("kind", ["link", "file", "fifo", "roots", "loop"])
+def test_an_account_gets_nothing_of_others_and_keeps_nobody_waiting(
+    kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It renames in its home what it likes, what root has there too; the next account has its home all the same."""
+    users = {
+        name: pwd.struct_passwd((name, "x", uid, uid, "", "/", "")) for name, uid in (("bad", 64_123), ("good", 64_124))
+    }
+    monkeypatch.setattr(pwd, "getpwnam", users.__getitem__)
+    tmp_path.chmod(0o755)
+    homes = {name: tmp_path / name for name in users}
+    apps = homes["bad"] / "apps"
+    homes["bad"].mkdir()
+    match kind:
+        case "link":
+            apps.symlink_to("/etc")
+        case "loop":
+            apps.symlink_to("apps")
+        case "file":
+            apps.touch()
+        case "fifo":
+            os.mkfifo(apps)
+        case "roots":
+            apps.mkdir(mode=0o700)
+    before = apps.lstat()
+    arguments = {"homes": {name: str(home) for name, home in homes.items()}, "group": "root"}
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        account_homes.main()
+    answer = json.loads(capsys.readouterr().out)
+    assert list(answer["refused"]) == ["bad"]
+    assert (apps.lstat().st_uid, apps.lstat().st_mode) == (before.st_uid, before.st_mode)
+    assert (homes["good"] / "apps").stat().st_uid == 64_124
+    assert mode(homes["good"] / "apps") == "2710"
+
+
 # --- processes of accounts
 
 STUBBORN = (
     "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (1, 15)]; print(flush=True); time.sleep(600)"
 )
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root runs something as somebody else")
+def test_a_process_may_be_called_whatever_it_likes() -> None:
+    """Be it no text: all that it runs is seen, and ends by what is sent to it and to nobody else."""
+    uid = 64_125
+    program = (
+        "import ctypes, time; ctypes.CDLL(None).prctl(15, b'\\xff\\nUid:\\t0'); print(flush=True); time.sleep(600)"
+    )
+    words = [shutil.which("python3", path=os.defpath), "-c", program]
+    with subprocess.Popen(words, user=uid, group=uid, cwd="/", stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert account_processes.running(uid) == [process.pid]
+        account_processes.send(uid + 1, [process.pid], signal.SIGKILL)
+        assert process.poll() is None, "a number that is another one's by now"
+        account_processes.send(uid, [process.pid, 2**22 - 1], signal.SIGKILL)
+        assert process.wait(10) == -signal.SIGKILL
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root runs something as somebody else")
@@ -338,14 +489,14 @@ def test_host_that_may_load_nothing_is_passed_over(
     assert load(refused, monkeypatch) == ["nft list tables"]
     answer = json.loads(capsys.readouterr().out)
     assert (answer["skipped"], answer.get("failed", False)) == (True, False)
-    assert "Operation not permitted" in json.dumps(answer["warnings"])
+    assert "Operation not permitted" in answer["warnings"][0]
 
 
 def test_way_back_is_armed_before_rules_are_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And it brings what was loaded before."""
-    ran = load({"nft --stateless list": (0, "table inet hosted_flask { }\n", "")}, monkeypatch)
+    ran = load({"nft --stateless --terse list": (0, "table inet hosted_flask { }\n", "")}, monkeypatch)
     words = [command.partition(" --")[0] for command in ran]
     assert words[-3:] == ["systemctl stop hosted-firewall-back.timer", "systemd-run", "nft"]
     assert ran[-1] == f"nft --file {tmp_path}/new"
@@ -378,7 +529,7 @@ def test_rules_that_are_there_stay(
     (tmp_path / "unit").write_text("unit")
     load({}, monkeypatch, unit="unit")
     assert json.loads(capsys.readouterr().out)["changed"] is False
-    load({"nft --stateless list": (1, "", "no such table")}, monkeypatch, unit="unit")
+    load({"nft --stateless --terse list": (1, "", "no such table")}, monkeypatch, unit="unit")
     assert json.loads(capsys.readouterr().out)["armed"] is True
 
 
