@@ -81,12 +81,17 @@ def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
     return {"host": examine(checks), "apps": apps, "time": now, "addresses": addresses()}
 
 
-def look(app: dict[str, Any], *_: object) -> dict[str, Any]:
+def look(app: dict[str, Any], blobs: dict[str, bytes], call: dict[str, Any]) -> dict[str, Any]:
     """Examine one app, in a process that has the rights of its account."""
     try:
         return {"changed": False, "examined": doctor_app.look(Home(app))}
     except (Refused, OSError, ValueError) as why:
         return work.failure(f"{type(why).__name__}: {why}")
+
+
+def inside(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
+    """Examine the one app of ``call``, in a process that has its account's rights."""
+    return work.inside(call, contents, look)
 
 
 def failed(text: str) -> dict[str, Any]:

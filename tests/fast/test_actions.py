@@ -18,6 +18,7 @@ from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.template import Templar
 from ansible_collections.hosted.flask.plugins.action import preflight, release
+from ansible_collections.hosted.flask.plugins.module_utils import answers
 from ansible_collections.hosted.flask.plugins.module_utils.work import unpack
 from ansible_collections.hosted.flask.plugins.plugin_utils import remote
 from support import BIN, completed
@@ -72,7 +73,8 @@ def test_other_verbs_tell_the_host_where_the_apps_are_and_no_more(verb: str) -> 
     [sent] = call["apps"]
     assert sent == {key: apps[0][key] for key in release.PLACE_KEYS}
     assert not {"environment", "secrets", "manifest", "requirements_text"} & sent.keys()
-    assert set(call) == {"verb", "release", "maintenance", "wait", "who", "apps", "secrets", "check", "contents"}
+    own = {"verb", "release", "maintenance", "wait", "deadline"}
+    assert set(call) == own | {"who", "apps", "secrets", "check", "contents"}
     assert (call["secrets"], call["check"], call["contents"]) == ({}, False, {})
     assert ("rows" in result) == (verb == "status")
 
@@ -180,7 +182,7 @@ class Here:
         self.noise = noise
         self._templar = Templar(loader=DataLoader())
 
-    def _low_level_execute_command(self, command: str, in_data: bytes) -> dict[str, Any]:
+    def _low_level_execute_command(self, command: str, in_data: bytes, **_: bool) -> dict[str, Any]:
         words = f"printf %s {shlex.quote(self.noise)}; {command}"
         done = subprocess.run(["sh", "-c", words], input=in_data, capture_output=True)
         return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
@@ -190,7 +192,8 @@ def call_here(here: Here, secrets: list[str], python: str = sys.executable, **mo
     """Run module ``work`` on this machine for an app that a local host never had."""
     place = app(home="/nowhere", root="/nowhere/apps/shop", router="127.0.0.1:9", front="127.0.0.1:9")
     call = {"verb": "restart", "apps": [place], "check": False, "who": "me", "wait": 0, "release": "", "secrets": {}}
-    return remote.run(here, "work", call | more, b"", {"ansible_python_interpreter": python}, secrets)  # type: ignore[arg-type]
+    call |= {"deadline": 60, **more}
+    return remote.run(here, "work", call, b"", {"ansible_python_interpreter": python}, secrets, answers.WORK)  # type: ignore[arg-type]
 
 
 def test_our_own_modules_run_on_the_host_whatever_its_login_says() -> None:
@@ -245,7 +248,7 @@ def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, a
     (tmp_path / "requirements.txt").write_text(text)
     (tmp_path / "more.txt").write_text("gevent\n")
     row = app(server=server, server_options={"worker_class": worker}, folder=str(tmp_path))
-    found = preflight.check_requirements([row], tmp_path, {"python": {}}, "apps.yml")
+    found = preflight.check_requirements([row], tmp_path, {"pythons": {}}, "apps.yml")
     if not allowed:
         assert found == []
         assert row["requirements_text"].endswith(text.replace("-r more.txt", "gevent"))
@@ -259,7 +262,7 @@ def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, a
 
 def test_an_absent_app_needs_nothing(tmp_path: Path) -> None:
     row = app(server="gunicorn", state="absent", server_options={"worker_class": "gevent"}, folder=str(tmp_path))
-    assert preflight.check_requirements([row], tmp_path, {"python": {}}, "apps.yml") == []
+    assert preflight.check_requirements([row], tmp_path, {"pythons": {}}, "apps.yml") == []
 
 
 # --- what the host layer knows of an app
@@ -294,7 +297,7 @@ def test_what_a_module_imports_travels_with_it_and_nothing_else() -> None:
     assert f"{package}.doctor" not in sent
     for name in ("work", "doctor"):
         sent = remote.modules(name)
-        boot = remote.BOOT.split("print(")[0] + f"importlib.import_module({f'{package}.{name}'!r})"
+        boot = remote.BOOT.split("module =")[0] + f"importlib.import_module({f'{package}.{name}'!r})"
         code = f"import json, sys; sent = {{'modules': json.loads(sys.stdin.read())}}\n{boot}"
         run = subprocess.run([BIN / "python", "-Ic", code], input=json.dumps(sent), capture_output=True, text=True)
         assert run.returncode == 0, run.stderr

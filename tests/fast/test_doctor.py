@@ -185,10 +185,10 @@ def test_quotas_are_asked_for_where_they_can_be(
         )
         program("quota", f"case \"$*\" in *no-such*) exit 2 ;; esac\nprintf %s '{full}'\nexit 1")
     monkeypatch.setenv("PATH", f"{short}/bin")  # This machine may have it too.
-    place = {"home": str(short), "front": "127.0.0.1:9", "supervisor_socket": "/s"}
+    place = {"home": str(short), "front": "127.0.0.1:9", "router": "127.0.0.1:9", "supervisor_socket": "/s"}
     apps = [completed("shop", account=me, **place), completed("blog", account="no-such-account", **place)]
     call = {"apps": [{key: app[key] for key in PLACE_KEYS} for app in apps], "ports": [], "tls": {}, "folders": []}
-    told = doctor.main({"platform": "server", **call, "who": "me", "wait": 0}, b"")["host"]
+    told = doctor.main({"platform": "server", **call, "who": "me", "wait": 0, "deadline": 0}, b"")["host"]
     found = [item["what"] for item in told["findings"] if item["check"] == "quota"]
     assert found == [f"0 of 20480 MiB are free in the quota of account {me} on /home"] * installed
     assert ("quota" in told["checked"]) == installed
@@ -753,7 +753,7 @@ def act(answer: dict[str, Any] | Callable[[], dict[str, Any]], **hosting: Any) -
     task.args = {"hosting": {**seen, "comparable": True, **hosting}, "rows": rows}
 
     def run(_: object, module: str, call: dict[str, Any], contents: bytes, *more: Any) -> dict[str, Any]:
-        sent.update(call, module=module, secrets_taken_out=more[-1])
+        sent.update(call, module=module, secrets_taken_out=more[1])
         return answer() if callable(answer) else answer
 
     with pytest.MonkeyPatch.context() as patch:
