@@ -20,8 +20,10 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.hosted.flask.plugins.action import firewall as action
+from ansible_collections.hosted.flask.plugins.module_utils import answers
 from ansible_collections.hosted.flask.plugins.modules import (
     account_homes,
+    account_keeps,
     account_processes,
     firewall,
     host_facts,
@@ -389,6 +391,89 @@ def test_an_account_gets_nothing_of_others_and_keeps_nobody_waiting(
     assert (apps.lstat().st_uid, apps.lstat().st_mode) == (before.st_uid, before.st_mode)
     assert (homes["good"] / "apps").stat().st_uid == 64_124
     assert mode(homes["good"] / "apps") == "2710"
+
+
+# --- what is left of accounts
+
+KNOWN = ["./logs", "./.cache"]
+
+
+def look(home: Path, *, purged: bool = False) -> str:
+    """Return what the process says that looks through a home."""
+    words = [sys.executable, "-I", "-c", account_keeps.LOOK]
+    data = json.dumps([str(home), KNOWN, purged])
+    run = subprocess.run(words, input=data, capture_output=True, text=True, check=True, timeout=60)
+    return answers.parsed(run.stdout, {"kept": str})["kept"]
+
+
+@pytest.mark.parametrize(
+    ("files", "kept", "purged"),
+    [
+        ([], "", ""),
+        (["logs/x.log", ".cache/a/b", "empty/folder/"], "", ""),
+        ([".bashrc"], "", ""),
+        (["apps/shop/"], "./apps/shop", "./apps/shop"),
+        (["dump.sql"], "./dump.sql", ""),
+        (["a/b/logs"], "./a/b/logs", ""),
+        (["a\nb\x1b[2J"], "./a\nb\\x1b[2J", ""),
+        (["\udcff"], "./\\udcff", ""),
+    ],
+    ids=["empty", "known", "skel", "app", "file", "named_like_known", "escapes", "no_text"],
+)
+def test_what_a_home_keeps(files: list[str], kept: str, purged: str, tmp_path: Path) -> None:
+    for file in files:
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if file.endswith("/") else path.touch()
+    assert (look(tmp_path), look(tmp_path, purged=True)) == (kept, purged)
+
+
+def test_a_home_is_looked_through_however_it_is_made(tmp_path: Path) -> None:
+    """No link is followed, no depth ends it; where a name gets too long for the kernel, something is there."""
+    (tmp_path / "a").symlink_to("/")
+    assert look(tmp_path) == "./a"
+    (tmp_path / "a").unlink()
+    os.mkfifo(tmp_path / "fifo")
+    assert look(tmp_path) == "./fifo"
+    (tmp_path / "fifo").unlink()
+    here = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(3000):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    assert look(tmp_path).startswith("./d/d/d")
+    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        (b'{"kept": ""}', ""),
+        (b'{"kept": "./x"}', "./x"),
+        (b'{"kept": "", "ansible_facts": {}}', "could not be looked through"),
+        (b'{"kept": [] }', "could not be looked through"),
+        (b"\x1b[2J", "could not be looked through"),
+        (account_keeps.confined.Unanswered("it gave no answer within 60 s"), "no answer within 60 s"),
+    ],
+    ids=["nothing", "something", "more", "type", "no_json", "none"],
+)
+def test_a_home_that_is_not_known_to_be_empty_stays(
+    answer: bytes | Exception, kept: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: pwd.struct_passwd(("shop", "x", 1, 1, "", str(tmp_path), "")))
+
+    def run(*_: Any) -> bytes:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(account_keeps.confined, "run", run)
+    found = account_keeps.kept("shop", [], False, 1)
+    assert kept in found if kept else found == ""
+    assert "\x1b" not in found
 
 
 # --- processes of accounts

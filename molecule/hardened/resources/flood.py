@@ -7,6 +7,7 @@ sshd 2,000 that are half open and 200 that say nothing.
 import contextlib
 import errno
 import itertools
+import json
 import resource
 import socket
 import subprocess
@@ -83,7 +84,7 @@ def main():
 
     said |= {"idle": len(idle), "idle, connected": alive(idle), "slow": len(slow), "slow, connected": alive(slow)}
     subprocess.run(["nft", "delete", "table", "ip", "half_open"], check=True)
-    print(said)
+    print(json.dumps(said))
 
 
 main()

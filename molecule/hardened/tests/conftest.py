@@ -56,6 +56,19 @@ class Host:
             command, env=os.environ | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
         )
 
+    def attacker(self, *words: str, stdin: str) -> subprocess.CompletedProcess:
+        """Run a command on the other host."""
+        key = CHECKOUT / ".cache/test-hosts/id_ed25519"
+        other = {2244: 2245, 2245: 2244}[self.port]
+        options = [
+            "-oStrictHostKeyChecking=no",
+            "-oUserKnownHostsFile=/dev/null",
+            "-oLogLevel=ERROR",
+            "-oControlPath=none",
+        ]
+        command = ["ssh", "-p", str(other), *options, f"-oIdentityFile={key}", "root@127.0.0.1", " ".join(words)]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120)
+
     def with_password(self, folder: Path) -> subprocess.CompletedProcess:
         """Come in as the user whose password is known."""
         answers = folder / "password"

@@ -7,6 +7,7 @@ front that somebody broke into has. An attempt that fails for Alice too would pr
 import json
 import re
 import shlex
+import time
 
 import pytest
 from asking import CHECKOUT, ask, until
@@ -385,6 +386,70 @@ def test_what_apps_do_still_works_in_there(host):
         "grep -q MemTotal /proc/meminfo && nproc && nice true && date",
     ):
         program(host, "alice", f"cd {LIVE} && {command}")
+
+
+# Connections to a port of the host, from many of its own addresses and all open at once; prints how many there are.
+CONNECTIONS = """
+import socket
+kept = []
+for number in range({count}):
+    client = socket.socket()
+    client.settimeout(5)
+    try:
+        client.connect((f"127.0.{{number % 200}}.{{number // 200 + 1}}", {port}))
+        kept.append(client)
+    except OSError:
+        client.close()
+print(len(kept))
+"""
+
+
+@pytest.mark.parametrize(("port", "count", "most"), [(22, 30, 3), (80, 300, 100)], ids=["ssh", "front"])
+@pytest.mark.parametrize("way", [login, program])
+def test_an_account_leaves_others_their_connections_to_the_host(host, way, port, count, most):
+    """Wherever on 127.0.0.0/8 it goes; root is as free as before, though sshd itself has but so many places."""
+    text = python(CONNECTIONS.format(port=port, count=count))
+    assert int(way(host, "alice", text)) <= most
+    assert int(host.check_output(text.replace("%", "%%"))) == count
+
+
+def test_an_account_fills_no_table_of_connections(host):
+    """Its own to itself count, too: each stays in there for two minutes."""
+    churn = """
+import contextlib, socket
+listener = socket.create_server(("127.0.0.1", 0))
+made = 0
+for _ in range(4000):
+    with socket.socket() as client, contextlib.suppress(OSError):
+        client.settimeout(5)
+        client.connect(listener.getsockname())
+        listener.accept()[0].close()
+        made += 1
+print(made)
+"""
+    count = "cat /proc/sys/net/netfilter/nf_conntrack_count"
+    begin, before = time.monotonic(), int(host.check_output(count))
+    made = int(program(host, "alice", python(churn)))
+    seconds = time.monotonic() - begin
+    assert made <= 500 + 200 * seconds
+    assert int(host.check_output(count)) - before <= made + 200
+    assert ask(host, name="bob.example").status == 200
+
+
+@pytest.mark.parametrize("way", [login, program])
+def test_an_account_reads_no_secrets_of_the_cloud(host, way):
+    """The host does."""
+    host.check_output("ip address add 169.254.169.254/32 dev lo")
+    host.check_output("systemd-run --unit=metadata python3 -m http.server --bind 169.254.169.254 8169")
+    try:
+        get = python(
+            "import urllib.request; print(urllib.request.urlopen('http://169.254.169.254:8169/', timeout=5).status)"
+        )
+        until(lambda: host.run(get).stdout == "200\n")
+        end = f"{get} 2>&1 || :"
+        assert re.search(r"No route to host|Permission denied", way(host, "alice", end))
+    finally:
+        host.check_output("systemctl stop metadata; ip address del 169.254.169.254/32 dev lo")
 
 
 def test_attempts_broke_nothing(host):

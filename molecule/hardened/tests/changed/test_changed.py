@@ -1,10 +1,14 @@
 """Changes of the description, good and bad ones; each test leaves the hosts as the first deploy made them."""
 
+import json
 import re
 import subprocess
+import threading
+import time
+from pathlib import Path
 
 import pytest
-from asking import pids, recap, until
+from asking import ask, pids, recap, until
 from visitors import Client, Visitors
 
 
@@ -139,3 +143,59 @@ def test_programs_with_old_libraries_begin_anew_after_an_upgrade(host, outside):
     assert report.lost == 0, report
     assert pids(host, "^tiny ") == apps
     assert host.service("nginx").is_running
+
+
+# Forges what a look at the host by names would take for sshd: a program of that name listens, and the log says that
+# whoever is logged in came with a password.
+LIAR = """
+import ctypes, socket, subprocess, time
+ctypes.CDLL(None).prctl(15, b"sshd")
+listener = socket.create_server(("", 7003))
+while True:
+    subprocess.run(["logger", "-t", "sshd", "Accepted password for root from 10.88.0.1 port 1 ssh2"])
+    time.sleep(1)
+"""
+
+
+@pytest.mark.usefixtures("once")
+def test_a_tenant_that_is_called_sshd_is_not_believed(host, outside):
+    """Root's own is: see the rules, which name both its ports."""
+    host.check_output("printf %s %s > /home/tiny/liar", "%s", LIAR)
+    host.check_output("systemd-run --unit=liar --uid=tiny bash -c 'exec -a sshd python3 /home/tiny/liar'")
+    try:
+        until(lambda: 'users:(("sshd"' in host.check_output("ss -Htlnp sport = 7003"))
+        run = outside.provision()
+        assert changed(run) == 0
+        assert "sshd goes on taking passwords" not in run.stdout
+        assert not outside.opens(7003)
+    finally:
+        host.check_output("systemctl stop liar; rm /home/tiny/liar")
+
+
+@pytest.mark.usefixtures("once")
+def test_one_address_keeps_nobody_waiting(host, outside):
+    """The other host has thousands of connections, half open, idle and slow: see resources/flood.py."""
+    flood = Path(__file__).parents[2] / "resources/flood.py"
+    said, found = [], []
+
+    def attack():
+        answer = outside.attacker("python3 -", outside.address, "20", stdin=flood.read_text())
+        said.append(json.loads(answer.stdout.splitlines()[-1]) if answer.returncode == 0 else answer.stderr)
+
+    attacker = threading.Thread(target=attack)
+    attacker.start()
+    while attacker.is_alive():
+        begin = time.monotonic()
+        status = ask(host).status
+        found.append((status, time.monotonic() - begin))
+        if len(found) % 10 == 1:
+            run = outside.ssh()
+            assert run.returncode == 0, run.stderr
+        time.sleep(0.1)
+    assert said[0]["half open"] == 20_000, said
+    assert (said[0]["idle"], said[0]["slow"]) == (2_200, 1_000), said
+    assert len(found) > 50
+    assert {status for status, _ in found} == {200}
+    assert max(seconds for _, seconds in found) < 1, found
+    # All that was tracked of it is a small part of what the kernel can.
+    assert int(host.check_output("cat /proc/sys/net/netfilter/nf_conntrack_count")) < 2_000

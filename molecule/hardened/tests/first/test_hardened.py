@@ -79,6 +79,9 @@ def test_sshd_takes_keys_only(outside, tmp_path):
         "x11forwarding": "no",
         "permituserenvironment": "no",
         "pubkeyauthentication": "yes",
+        "maxstartups": "60:30:120",
+        "persourcemaxstartups": "10",
+        "persourcenetblocksize": "32:64",
     }
     assert {key: settings[key] for key in wanted} == wanted
     assert not re.search(r"hmac-sha1|umac-64", settings["macs"])
@@ -133,7 +136,12 @@ def test_journal_is_limited_and_lasts(host):
 def test_kernels_settings_are_read(host):
     """A container may not change them; what systemd reads at boot is all that can be seen here."""
     read = host.check_output("/usr/lib/systemd/systemd-sysctl --cat-config")
-    for line in ("-net.core.somaxconn = 4096", "-kernel.kptr_restrict = 1", "-fs.protected_symlinks = 1"):
+    for line in (
+        "-net.core.somaxconn = 4096",
+        "-kernel.kptr_restrict = 1",
+        "-fs.protected_symlinks = 1",
+        "-kernel.unprivileged_userns_clone = 0",
+    ):
         assert f"\n{line}\n" in read
     assert host.run("/usr/lib/systemd/systemd-sysctl /etc/sysctl.d/60-hosted.flask.conf").rc == 0
     assert int(host.check_output("cat /proc/sys/net/core/somaxconn")) >= 2048

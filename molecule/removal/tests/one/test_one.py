@@ -7,6 +7,8 @@ def test_it_left_nothing(host):
     assert pids(host, "^second ") == []
     assert not host.user("second").exists
     assert not host.file("/home/second").exists
+    assert host.run("ls -d /var/lib/hosted.flask/tmp/*-second").stdout == ""
+    assert host.file("/etc/passwd").exists
     assert ask(host, "/second/").status == 404
 
 
