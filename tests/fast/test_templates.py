@@ -56,6 +56,9 @@ PARTS = {"program.j2", "files.json.j2", "accounts.json.j2", "units.json.j2", "st
 TEMPLATES = sorted(path for path in ROOT.glob("roles/*/templates/*") if path.name not in PARTS)
 
 
+KNOWN = {"getent_passwd": {"shop": ["x", "1000", "1000", "", "/srv/50%/shop", "/bin/bash"]}}
+
+
 def variables(role: str, **row: Any) -> dict[str, Any]:
     """Return what a role's tasks give its templates for one app."""
     app = completed(**row)
@@ -66,13 +69,14 @@ def variables(role: str, **row: Any) -> dict[str, Any]:
             "__supervisord_app": app,
             "supervisord_home": app["home"],
             "__supervisord_account": "shop",
-            "ansible_facts": {"getent_passwd": {"shop": ["x", "1000", "1000", "", "/srv/50%/shop", "/bin/bash"]}},
+            "ansible_facts": KNOWN,
         },
         "server": {
             "server_apps": [{**app, "account_ours": True}],
             "__server_account": "shop",
             "__server_kind": "Service",
             "__server_facts": SSH,
+            "ansible_facts": KNOWN,
         },
         "nginx": {
             "nginx_apps": [app],
@@ -349,11 +353,15 @@ def nft(text: str) -> subprocess.CompletedProcess[str]:
         {},
         {"server_http_ports": [8080, 443], "server_open_ports": [25, "8000-8010", 443]},
         {"server_firewall_rules": ["ip saddr 192.0.2.0/24 udp dport 51820 accept", "tcp dport 25 drop"]},
+        {"server_address_rate": 0, "server_address_connections": 0, "server_account_connections": 0},
+        {"server_address_rate": 1, "server_address_connections": 1, "server_account_connections": 1},
+        {"server_account_metadata": True},
+        {"server_apps": []},
     ],
-    ids=["defaults", "ports", "rules"],
+    ids=["defaults", "ports", "rules", "no_limits", "small_limits", "metadata", "no_accounts"],
 )
 def test_nft_accepts_the_rules(more: dict[str, Any]) -> None:
-    text = render("server", "firewall.nft.j2", __server_facts=SSH, **more)
+    text = render("server", "firewall.nft.j2", **{**variables("server"), **more})
     run = nft(text)
     assert (run.returncode, run.stderr) == (0, "")
     assert "tcp dport { 22, 2022 } accept" in text
@@ -362,7 +370,7 @@ def test_nft_accepts_the_rules(more: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("rules", ["tcp dport 22 drop", "drop"])
 def test_own_rules_come_before_what_is_let_in(rules: str) -> None:
-    lines = render("server", "firewall.nft.j2", __server_facts=SSH, server_firewall_rules=[rules]).splitlines()
+    lines = render("server", "firewall.nft.j2", **variables("server"), server_firewall_rules=[rules]).splitlines()
     assert lines.index(f"        {rules}") < lines.index("        tcp dport { 22, 2022 } accept")
 
 
@@ -413,6 +421,10 @@ def test_files_of_systemd_have_their_section(template: str, section: str) -> Non
     assert section in parser
 
 
+# What not every kernel has.
+LACKING = ("kernel.yama.ptrace_scope", "net.core.bpf_jit_harden", "kernel.unprivileged_userns_clone")
+
+
 def test_kernel_settings_are_known_and_forgiving() -> None:
     """Each begins with the sign that lets systemd go on where a kernel lacks it."""
     lines = [line for line in render("server", "sysctl.conf.j2").splitlines() if line and not line.startswith("#")]
@@ -421,7 +433,7 @@ def test_kernel_settings_are_known_and_forgiving() -> None:
         name, equals, value = line.removeprefix("-").split()
         assert (line[0], equals, value.isdigit()) == ("-", "=", True)
         path = Path("/proc/sys") / name.replace(".", "/")
-        assert path.exists() or name in ("kernel.yama.ptrace_scope", "net.core.bpf_jit_harden"), name
+        assert path.exists() or name in LACKING, name
 
 
 # --- uWSGI
