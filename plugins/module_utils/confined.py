@@ -156,7 +156,7 @@ class Unit(Job):
     def __init__(self, account: str, home: str, command: list[str], data: bytes, deadline: float) -> None:
         """Start it.
 
-        :param home: the only one of all homes that it sees; empty for none.
+        :param home: the only one of all homes that it sees.
         :param data: its standard input.
         """
         super().__init__(deadline)
@@ -169,7 +169,8 @@ class Unit(Job):
             # Should whoever waits be killed. It would not know who else works on the app then.
             f"RuntimeMaxSec={deadline + GRACE:.0f}",
             f"BindPaths=-{TEMPORARY.format(account)}",
-            *([f"BindPaths={quoted(home)}"] if home else []),
+            # Where somebody deleted it there is none to be seen, and the work itself says so.
+            f"BindPaths={quoted('-' + home)}",
             "WorkingDirectory=/",
         ]
         options = [f"--property={one}" for one in properties]
