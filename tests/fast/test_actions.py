@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.template import Templar
 from ansible_collections.hosted.flask.plugins.action import preflight, release
+from ansible_collections.hosted.flask.plugins.module_utils.listen import SLOTS
 from ansible_collections.hosted.flask.plugins.module_utils.work import unpack
 from ansible_collections.hosted.flask.plugins.plugin_utils import remote
-from support import BIN, completed
+from support import BIN, ROOT, completed
 
 CONNECTION = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
 DESCRIPTION = {"folder": "", "commit": "", "supervisor_socket": "/s", "front": "127.0.0.1:80"}
@@ -260,6 +262,53 @@ def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, a
 def test_an_absent_app_needs_nothing(tmp_path: Path) -> None:
     row = app(server="gunicorn", state="absent", server_options={"worker_class": "gevent"}, folder=str(tmp_path))
     assert preflight.check_requirements([row], tmp_path, {"python": {}}, "apps.yml") == []
+
+
+# --- where an app's sockets lie
+
+
+def in_the_way(platform: str, home: str, row: dict[str, Any], **host: Any) -> list[str]:
+    """Return what preflight has against an app in this home."""
+    found = {"os": "debian 13", "systemd": "", "uid": "0", "python": {row["python"]: []}, "port": {}, "account": {}}
+    if platform == "server":
+        found["account"] = {row["account"]: ["1001", home, *preflight.ACCOUNT.split()]}
+    row["account_named"] = False
+    return preflight.ActionModule._check_host(None, [row], platform, {**found, **host}, Path(home), "apps.yml", False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("platform", "name", "limit"),
+    [("local", "shop", 102 - 27), ("local", "s" * 31, 102 - 54), ("server", "shop", 107 - 27)],
+)
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_a_place_whose_sockets_nobody_could_connect_to_is_refused(
+    platform: str, name: str, limit: int, letter: str
+) -> None:
+    """Their names are counted in bytes."""
+    home = "/" + letter * ((limit - 1) // len(letter.encode()))
+    home += "y" * (limit - len(home.encode()))
+    row = app(name, home=home)
+    assert in_the_way(platform, home, row) == []
+    assert in_the_way(platform, f"{home}z", {**row, "state": "absent"}) == [], "what was there before can still go"
+    [message] = in_the_way(platform, f"{home}z", row)
+    size = {"local": 102, "server": 107}[platform]
+    assert f"Allowed: at most {size} bytes for a socket's name, and these are {size + 1}." in message
+    assert message.endswith({"local": "Fix it in the place of the checkout.", "server": "Fix it in the home of account "
+                             + row["account"] + "."}[platform])  # fmt: skip
+
+
+def test_a_limit_is_known_for_every_socket_that_is_made() -> None:
+    folders = [ROOT / "plugins/module_utils", *ROOT.glob("roles/*/templates"), ROOT / "roles/supervisord"]
+    texts = [
+        file.read_text() for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".j2", ".yml")
+    ]
+    named = {name for text in texts for name in re.findall(r"run/(?:[^\s\"']*/)?(\w+)\.sock\b", text)}
+    named |= {f"{slot}" for slot in SLOTS} | {"listen"}
+    assert named >= {"current", "live", "standby", "supervisor", "listen"}
+    for local in (True, False):
+        known = preflight.sockets(app(), "/home/shop", local)
+        assert {Path(path).stem for path in known} >= named - {"mysqld"}
+        assert set(known.values()) <= {99, 102, 107}
 
 
 # --- what the host layer knows of an app

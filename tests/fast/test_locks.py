@@ -1,8 +1,8 @@
 """Locks hold all that their input asks for, and the oldest pip that users have installs them, also tomorrow.
 
-Tomorrow there are newer releases. Until 23.2 pip takes a package without extras, or with other ones, for another package
-than the one that a lock pins, chooses its newest release, and refuses it for having no hash. So it is tried with an index
-of our own, with what the packages really ask for, in which each has a newer release.
+Tomorrow there are newer releases. Until 23.2 pip takes a package without extras, or with others, for another one than
+the lock pins, chooses its newest release, and refuses it for having no hash. So it is tried with an index of our own,
+with what the packages really ask for, in which each has a newer release.
 """
 
 from __future__ import annotations
