@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS
+from ansible_collections.hosted.flask.plugins.module_utils.answers import DOCTOR
 from ansible_collections.hosted.flask.plugins.module_utils.findings import ERROR, WARNING, Finding, error, warning
 from ansible_collections.hosted.flask.plugins.plugin_utils.remote import run
 
@@ -39,7 +40,7 @@ class ActionModule(ActionBase):
         tls = {name: mode for name, mode in hosting.get("tls", {}).items() if mode != "none"}
         ports = [int(self._templar.template(task_vars.get("nginx_http_port", 80)))]
         ports += [int(self._templar.template(task_vars.get("nginx_https_port", 443)))] if tls else []
-        homes = sorted({app["home"] for app in apps} | {f"{app['root']}/data" for app in apps})
+        homes = sorted({app["home"] for app in apps})
         call = {
             "platform": hosting["platform"],
             "apps": [{key: app[key] for key in PLACE_KEYS} for app in apps],
@@ -48,10 +49,11 @@ class ActionModule(ActionBase):
             "folders": [*(FOLDERS if hosting["platform"] == "server" else []), *homes],
             "who": "doctor",
             "wait": 0,
+            "deadline": 0,
         }
         secrets = [str(value) for row in arguments["rows"] for value in (row.get("secrets") or {}).values()]
         before = time.time()
-        told = run(self, "doctor", call, b"", task_vars, secrets)
+        told = run(self, "doctor", call, b"", task_vars, secrets, DOCTOR)
         after = time.time()
         if told.get("failed"):
             return {**result, **told}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -14,8 +13,10 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.hosted.flask.plugins.module_utils.answers import Untrue
 from ansible_collections.hosted.flask.plugins.plugin_utils import accounts, certificates, frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
+from ansible_collections.hosted.flask.plugins.plugin_utils.remote import NoAnswer, distrust, look
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
 
 try:  # Where a variable was written, known to ansible-core itself since 2.19.
@@ -24,8 +25,7 @@ except ImportError:
     Origin = None
 
 RELEASES = {"12", "13"}
-# What role server writes into the comment of the accounts that it makes, and only those it ever removes.
-ACCOUNT = "hosted.flask account"
+NOBODY = 65534  # the number of Debian's account of that name, and of what has no owner in a namespace
 STAMPS = {"server": "/var/lib/hosted.flask"}
 # Variables of these roles shape the host layer, so a change of one provisions the host again.
 HOST_ROLES = ("server", "supervisord", "tls", "nginx")
@@ -106,10 +106,10 @@ class ActionModule(ActionBase):
             place(app, platform, host, base, front, domains)
         stamp = self._stamp(apps, task_vars, [domains, pairs])
         if platform == "local":
-            whole = "supervisord" in host
+            whole = host["supervisord"]
         else:
-            whole = all(host["account"][app["account"]] for app in apps if app["state"] == "present")
-            whole = whole and "ended" not in host
+            whole = all(app["account"] in host["accounts"] for app in apps if app["state"] == "present")
+            whole = whole and not host["ended"]
         known = known_of(apps, domains) if platform == "server" else {}
         left = {name: words for name, words in host["known"].items() if name in known}
         result.update(
@@ -133,7 +133,7 @@ class ActionModule(ActionBase):
             comparable=all("folder" in app or app["state"] == "absent" for app in apps),
             provisioned=alone or (host.get("stamp") == stamp and whole),
             # Ansible would look for it in a round trip of its own.
-            ansible_facts={"discovered_interpreter_python": host["interpreter"]} if "interpreter" in host else {},
+            ansible_facts={"discovered_interpreter_python": host["python"]},
         )
         return result
 
@@ -155,7 +155,7 @@ class ActionModule(ActionBase):
         platform, sources = arguments["platform"], arguments["sources"]
         own, host, why = [], {}, ""
         if platform == "server" and not arguments["root"]:
-            own, host, why = self._look_alone(apps, stamps, sources)
+            own, host, why = self._look_alone(apps, stamps, sources, task_vars)
         alone = bool(own) and not why
         if alone:
             apps = own
@@ -177,7 +177,7 @@ class ActionModule(ActionBase):
             if problems:
                 raise AnsibleActionFail("\n".join(problems))
         ports = [front["http"], *([front["https"]] if domains else [])]
-        return apps, self._look(apps, platform, stamps, ports, why), domains, pairs, False
+        return apps, self._look(apps, platform, stamps, ports, task_vars, why), domains, pairs, False
 
     @staticmethod
     def _removed(row: Any, arguments: dict[str, Any]) -> Any:
@@ -237,7 +237,7 @@ class ActionModule(ActionBase):
         return problems.found
 
     def _look_alone(
-        self, apps: list[dict[str, Any]], stamps: str, sources: bool
+        self, apps: list[dict[str, Any]], stamps: str, sources: bool, task_vars: dict[str, Any]
     ) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
         """Look with the rights of the account that logs in, where it is one of the apps' accounts.
 
@@ -246,7 +246,7 @@ class ActionModule(ActionBase):
         own = [app for app in apps if app["account"] == self._get_remote_user()]
         if not own:
             return [], {}, ""
-        host = self._look(own, "server", stamps, [], sudoable=False)
+        host = self._look(own, "server", stamps, [], task_vars, sudoable=False)
         # Without the sources not all is known of an app, and what is done then leaves the host layer as it is.
         wanted, told = known_of(own, {}), host["known"]
         differs = [
@@ -264,24 +264,27 @@ class ActionModule(ActionBase):
         platform: str,
         stamps: str,
         fronts: list[int],
+        task_vars: dict[str, Any],
         why: str = "",
         sudoable: bool = True,
     ) -> dict[str, Any]:
-        """Run look.sh on the host and return its lines by their key.
+        """Return what ``module_utils/look.py`` sees of the host.
 
         :param fronts: the ports that the host's front is to listen on.
         :param why: what root's rights are needed for, for the message when they are not to be had.
         :param sudoable: False takes the rights of the user who logs in.
         """
-        users = sorted({app["account"] for app in apps}) if platform == "server" else []
+        server = platform == "server"
         present = [app for app in apps if app["state"] == "present"]
-        pythons = sorted({f"{app['account'] if platform == 'server' else '-'}:{app['python']}" for app in present})
-        ports = fronts if platform == "server" else sorted({app["port"] for app in present})
-        script = Path(rows.__file__).with_name("look.sh").read_text()
-        words = [stamps, " ".join(users), " ".join(pythons), " ".join(map(str, ports))]
-        command = "sh -c {} look {}".format(shlex.quote(script), " ".join(map(shlex.quote, words)))
+        call = {
+            "state": stamps,
+            "base": "" if server else stamps,
+            "accounts": sorted({app["account"] for app in apps}) if server else [],
+            "pythons": sorted({(app["account"] if server else "", app["python"]) for app in present}),
+            "ports": fronts if server else sorted({app["port"] for app in present}),
+        }
         try:
-            answer = self._low_level_execute_command(command, sudoable=sudoable)
+            return look(self, call, task_vars, sudoable)
         except AnsibleConnectionFailure as error:
             context = self._play_context
             target = f"{context.remote_user or 'the default user'}@{context.remote_addr}:{context.port or 22}"
@@ -289,24 +292,20 @@ class ActionModule(ActionBase):
                 f"host: {target} cannot be reached. Allowed: an address, port, user and key that ssh can use"
                 f" ({str(error).strip()}). Fix it in inventory/hosts.yml."
             ) from None  # Ansible would repeat the cause behind it.
+        except Untrue as error:
+            raise AnsibleActionFail(distrust(error)) from None
+        except NoAnswer as error:
+            if error.code == 127 and not str(error):
+                raise AnsibleActionFail(
+                    "host: it has no python3. Allowed: a host with one. Fix it on the host (apt-get install python3)."
+                ) from None
+            words = str(error)
         except AnsibleError as error:  # sudo wants a password that nobody gave, and the like.
-            answer = {"rc": 1, "stdout": "", "stderr": str(error)}
-        found: dict[str, Any] = {"account": {}, "python": {}, "port": {}, "known": {}}
-        if answer["rc"]:
-            raise AnsibleActionFail(
-                f"host: {why or 'looking at it failed'} ({(answer['stderr'] or answer['stdout']).strip()})."
-                " Allowed: a user that is root or may use sudo. Fix it in inventory/hosts.yml."
-            )
-        for line in answer["stdout"].splitlines():
-            key, separator, value = line.partition("=")
-            if not separator:
-                continue
-            if isinstance(found.get(key), dict):
-                name, _, rest = value.strip().partition(" ")
-                found[key][name] = rest.split()
-            else:
-                found[key] = value
-        return found
+            words = str(error)
+        raise AnsibleActionFail(
+            f"host: {why or 'looking at it failed'} ({words.strip()})."
+            " Allowed: a user that is root or may use sudo. Fix it in inventory/hosts.yml."
+        )
 
     def _check_host(
         self, apps: list[dict[str, Any]], platform: str, host: dict[str, Any], base: Path, where: str, alone: bool
@@ -314,36 +313,36 @@ class ActionModule(ActionBase):
         """Return what stands in the way on the host; ``alone`` where root's rights are not needed."""
         problems = rows.Problems("inventory/hosts.yml")
         if platform == "server":
-            name, _, release = host.get("os", "? ?").partition(" ")
+            name, _, release = host["os"].partition(" ")
             if name != "debian" or release not in RELEASES:
                 problems.add("distribution", f"{name} {release}", "Debian 12 or 13")
-            elif "systemd" not in host:
+            elif not host["systemd"]:
                 problems.add("init", "not systemd", "a host that systemd has booted")
-            if host.get("uid") != "0" and not alone:
-                problems.add("ansible_user", f"uid {host.get('uid')}", "root, or a user with sudo and become")
+            if host["uid"] != 0 and not alone:
+                problems.add("ansible_user", f"uid {host['uid']}", "root, or a user with sudo and become")
         for app in apps:
-            if app["state"] == "present" and app["python"] not in host["python"]:
+            if app["state"] == "present" and app["python"] not in host["pythons"]:
                 problems.where = f"{where}, or install it on the host (apt-get install python3)"
                 problems.add(f"flask_apps ({app['name']}).python", app["python"], "an interpreter on the host's PATH")
         for app in apps:
-            found = host["account"].get(app["account"])
+            found = host["accounts"].get(app["account"])
             if not found:
                 continue
             problems.where = where
             at = f"flask_apps ({app['name']}).account"
-            if int(found[0]) < 1000:
+            if found["uid"] < 1000 or found["uid"] == NOBODY:
                 problems.add(at, app["account"], "a name that is not one of the system's own accounts")
-            elif " ".join(found[2:]) != ACCOUNT and not app["account_named"]:
+            elif not found["ours"] and not app["account_named"]:
                 problems.add(at, app["account"], "a name that nobody on the host has, or this one said by account:")
-        for port, (pid, program, *cwd) in host["port"].items():
-            ours = program == "nginx" or (cwd and Path(cwd[0]).is_relative_to(base))
-            if not ours:
+        for port, listeners in host["ports"].items():
+            if foreign := next((one for one in listeners if not one["ours"]), None):
                 problems.where = f"{where}, or stop that process"
                 key = f"port {port} of the host" if platform == "server" else "port"
-                problems.add(key, int(port), f"a free port; process {pid} ({program}) listens on this one")
+                who = f"process {foreign['pid'] or '?'} ({foreign['program']})"
+                problems.add(key, int(port), f"a free port; {who} listens on this one")
         for app in apps:
-            local, found = platform == "local", host["account"].get(app["account"])
-            home = str(base) if local else found[1] if found else f"/home/{app['account']}"
+            local, found = platform == "local", host["accounts"].get(app["account"])
+            home = str(base) if local else found["home"] if found else f"/home/{app['account']}"
             for path, limit in sockets(app, home, local).items() if app["state"] == "present" else ():
                 size = len(os.fsencode(path))
                 if size > limit:
@@ -431,9 +430,9 @@ def place(
     """Add to a checked app where it lives on the host; take its secrets out, others have no use for them."""
     app.pop("secrets")
     if platform == "server":
-        found = host["account"].get(app["account"])
-        app["home"] = found[1] if found else f"/home/{app['account']}"
-        app["account_ours"] = not found or " ".join(found[2:]) == ACCOUNT
+        found = host["accounts"].get(app["account"])
+        app["home"] = found["home"] if found else f"/home/{app['account']}"
+        app["account_ours"] = not found or found["ours"]
         app["supervisor_socket"] = f"/run/supervisord/{app['account']}/supervisor.sock"
         app["proxy_hops"] = 1
         app["router"] = ""
@@ -510,7 +509,7 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
         worker = str(app["server_options"].get("worker_class", "")) if app["server"] == "gunicorn" else ""
         if worker in ("gevent", "tornado") and worker not in packages(needs.text):
             problems.add(at, app["requirements"], f"a file that lists {worker}, which its worker_class needs")
-        version = (host["python"].get(app["python"]) or [""])[0]
+        version = host["pythons"].get(app["python"], "")
         known = project / ".cache/resolved" / hashlib.sha256((needs.text + version).encode()).hexdigest()
         if uv is None or not version or known.exists():
             continue

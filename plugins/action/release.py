@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK, Untrue
 from ansible_collections.hosted.flask.plugins.plugin_utils import frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
-from ansible_collections.hosted.flask.plugins.plugin_utils.remote import run
+from ansible_collections.hosted.flask.plugins.plugin_utils.remote import distrust, run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect
 
 # Contents up to this size travel with the first call, so that most redeploys are one round trip.
@@ -47,9 +48,10 @@ class ActionModule(ActionBase):
                 "release": {"type": "str", "default": ""},
                 "maintenance": {"type": "bool", "default": False},
                 "wait": {"type": "int", "default": 0},
+                "deadline": {"type": "int", "default": 3600},
             }
         )
-        call = {key: arguments[key] for key in ("verb", "release", "maintenance", "wait")}
+        call = {key: arguments[key] for key in ("verb", "release", "maintenance", "wait", "deadline")}
         call["who"] = f"{getpass.getuser()}@{socket.gethostname()}"
         if arguments["verb"] != "deploy":
             present = [app for app in arguments["apps"] if app["state"] == "present"]
@@ -81,7 +83,10 @@ class ActionModule(ActionBase):
         """Let the host work, with these ``contents`` at hand."""
         told = {"secrets": {}, **call, "check": bool(self._task.check_mode)}
         texts = [str(value) for own in told["secrets"].values() for value in own.values()]
-        result = run(self, "work", told, pack(contents) if contents else b"", task_vars, texts)
+        result = run(self, "work", told, pack(contents) if contents else b"", task_vars, texts, WORK)
+        asked = {app["name"] for app in told["apps"]}
+        if not result.get("failed") and result["apps"].keys() != asked:
+            return {"failed": True, "msg": distrust(Untrue(f"it is not about {', '.join(sorted(asked))}"))}
         if not self._task.diff:
             result.pop("diff", None)
         return result

@@ -1,10 +1,13 @@
-"""What the kernel tells of an account's own processes."""
+"""What the kernel tells of processes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 
 def children(pid: int) -> set[int]:
@@ -41,3 +44,47 @@ def memory(pids: set[int]) -> int:
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
     return total
+
+
+class Listener(NamedTuple):
+    """A process that listens, as the kernel knows it: nobody but root can have it be otherwise."""
+
+    pid: int
+    uid: int
+    program: str  # the path of what it runs, empty where that cannot be seen
+
+
+def listeners(ports: Iterable[int]) -> dict[int, list[Listener]]:
+    """Return who listens on TCP ports, for those that somebody listens on; one who cannot be seen has pid 0."""
+    wanted = {port: sockets(port) for port in ports}
+    holders: dict[str, list[Listener]] = {}
+    every = {f"socket:[{inode}]" for inodes in wanted.values() for inode in inodes}
+    for name in filter(str.isdigit, os.listdir("/proc") if every else ()):
+        with contextlib.suppress(OSError):  # It ended meanwhile, or is somebody else's.
+            held = {os.readlink(item.path) for item in os.scandir(f"/proc/{name}/fd")} & every
+            for link in held:
+                holders.setdefault(link, []).append(Listener(int(name), *rights(name)))
+    nobody = [Listener(0, -1, "")]
+    return {
+        port: sorted({one for inode in inodes for one in holders.get(f"socket:[{inode}]", nobody)})
+        for port, inodes in wanted.items()
+        if inodes
+    }
+
+
+def rights(name: str) -> tuple[int, str]:
+    """Return who started a process and the path of its program, also where an upgrade has replaced that file."""
+    # Not the owner of its folder: root's, as soon as a process says that nobody may look into it (proc(5)). The name,
+    # which is the process's own to choose, stands before and has no line's end in it.
+    [owner] = re.findall(r"^Uid:\t(\d+)\t", Path(f"/proc/{name}/status").read_text(errors="replace"), re.MULTILINE)
+    return int(owner), os.readlink(f"/proc/{name}/exe").removesuffix(" (deleted)")
+
+
+def sockets(port: int) -> set[str]:
+    """Return the inodes of the sockets that listen on a TCP port."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(FileNotFoundError):
+            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+            found |= {row[9] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+    return found

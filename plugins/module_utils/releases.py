@@ -53,7 +53,7 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
                 result["diff"] += shipment.diff(live, venv.packages() if not built else None)
                 # The live release still serves.
                 if live != release and (message := switch.run_hook("migrate")):
-                    raise Refused(message)
+                    raise Refused(f"app {home.name}: release {release} is refused: {message}")
                 switch.run()
             except (Refused, VenvError, OSError):
                 if not known and home.live() != release and home.slot("standby") != release:

@@ -5,37 +5,52 @@ What ``hosted.flask.release`` runs on a host; its manual is in ``plugins/modules
 
 from __future__ import annotations
 
-import ctypes
+import base64
 import io
 import json
 import os
 import pwd
+import sys
 import tarfile
 import traceback
+import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any
 
-from ansible_collections.hosted.flask.plugins.module_utils import releases
+from ansible_collections.hosted.flask.plugins.module_utils import answers, confined, releases
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 
-# linux/sched.h, linux/mount.h
-NEW_MOUNTS = 0x20000
-NO_SETUID, NO_DEVICES, RECURSIVE, SLAVE = 1 << 1, 1 << 2, 1 << 14, 1 << 19
+Do = Callable[[dict[str, Any], dict[str, bytes], dict[str, Any]], dict[str, Any]]
 AT_ONCE = 4  # apps; most of a switch is waiting, its start is not
+# Verbs that only look or turn a switch, and the seconds that they have for an app.
+QUICK, QUICK_DEADLINE = ("status", "maintenance", "examine"), 60
 
 
 def unpack(contents: bytes) -> dict[str, bytes]:
     """Return the file contents that were sent, by their sha256."""
     if not contents:
         return {}
-    with tarfile.open(fileobj=io.BytesIO(contents), mode="r:gz") as tar:
+    with tarfile.open(fileobj=io.BytesIO(contents), mode="r:*") as tar:
         return {member.name: tar.extractfile(member).read() for member in tar}
 
 
-def work(app: dict[str, Any], blobs: dict[str, bytes], call: dict[str, Any], check: bool) -> dict[str, Any]:
+def pack(blobs: dict[str, bytes]) -> bytes:
+    """Return file contents as :func:`unpack` takes them."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for digest, data in blobs.items():
+            member = tarfile.TarInfo(digest)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def work(app: dict[str, Any], blobs: dict[str, bytes], call: dict[str, Any]) -> dict[str, Any]:
     """Do the verb for one app; a refusal is a result too."""
     os.umask(0o027)
+    check = call["check"]
     try:
         home = Home(app, call["who"], call["wait"])
         if call["verb"] == "rollback":
@@ -78,44 +93,66 @@ def without_account(app: dict[str, Any], verb: str, check: bool) -> dict[str, An
     return None
 
 
-def own_temporary_folders() -> None:
-    """Have empty temporary folders from now on that nobody else sees: what an app's hooks leave there is its own."""
-    libc = ctypes.CDLL(None)
-    if libc.unshare(NEW_MOUNTS) or libc.mount(b"none", b"/", None, RECURSIVE | SLAVE, None):
-        return  # The root of some containers may not; there it is as it always was.
-    for folder in (b"/tmp", b"/var/tmp", b"/dev/shm"):
-        libc.mount(b"tmpfs", folder, b"tmpfs", NO_SETUID | NO_DEVICES, b"mode=1777")
+def start(do: Do, app: dict[str, Any], blobs: dict[str, bytes], call: dict[str, Any]) -> confined.Job:
+    """Start the work on one app: root has its account do it, everybody else does it himself."""
+    deadline = QUICK_DEADLINE if call["verb"] in QUICK else call["deadline"] + call["wait"]
+    if os.geteuid() != 0 or app["router"]:
+        return confined.Fork(lambda: json.dumps(answer(do, app, blobs, call)), deadline)
+    # Of what was sent for all apps it gets its own.
+    needed = {digest for _, _, digest in app.get("manifest", ())}
+    own = {**call, "apps": [app], "secrets": {}, "environment": confined.environment()}
+    # What this process was started with itself, see plugin_utils/remote.py.
+    sent = {**sys.modules["__main__"].sent, "run": do.__module__, "function": "inside", "call": own}
+    line = base64.b64encode(zlib.compress(json.dumps(sent).encode(), 1))
+    contents = pack({digest: data for digest, data in blobs.items() if digest in needed})
+    command = [sys.executable, "-Ic", sent["start"]]
+    return confined.Unit(app["account"], app["home"], command, line + b"\n" + contents, deadline)
 
 
-def become(name: str) -> None:
-    """Give up root's rights for those of an account."""
-    account = pwd.getpwnam(name)
-    own_temporary_folders()
-    os.setgroups([])
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
-    os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
-    os.environ["PATH"] = "/usr/local/bin:/usr/bin:/bin"
-    os.chdir("/")
+def inside(call: dict[str, Any], contents: bytes, do: Do = work) -> dict[str, Any]:
+    """Work on the one app of ``call``, in a process that has its account's rights."""
+    for name in (
+        "INVOCATION_ID",
+        "SYSTEMD_EXEC_PID",
+        "JOURNAL_STREAM",
+        "MEMORY_PRESSURE_WATCH",
+        "MEMORY_PRESSURE_WRITE",
+    ):
+        os.environ.pop(name, None)
+    os.environ.update(call["environment"], PATH=confined.PATH)
+    [app] = call["apps"]
+    return answer(do, app, unpack(contents), call)
 
 
-def fork(do: Callable[..., dict[str, Any]], app: dict[str, Any], *arguments: Any) -> tuple[int, BinaryIO]:
-    """``do`` one app's work in a process of its own, as its account where that is another; return it and its answer."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            if os.geteuid() == 0 and not app["router"]:
-                become(app["account"])
-            answer = json.dumps(without_secrets(do(app, *arguments), Home(app)))
-        except BaseException:
-            answer = json.dumps(failure(traceback.format_exc()))
-        with open(writer, "w") as pipe:
-            pipe.write(answer)
-        os._exit(0)
-    os.close(writer)
-    return child, open(reader, "rb")
+def answer(do: Do, app: dict[str, Any], blobs: dict[str, bytes], call: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of the work on one app, without its secrets and not larger than it may be."""
+    try:
+        result = without_secrets(do(app, blobs, call), Home(app))
+        if "diff" in result and len(json.dumps(result)) > answers.LIMIT:
+            title = f"{app['name']}: what changes"
+            shown = {"before_header": title, "after_header": title, "before": "", "after": "(too much to be shown)\n"}
+            result["diff"] = [shown]
+        return result
+    except Exception:
+        return failure(traceback.format_exc())
+
+
+def taken(app: dict[str, Any], said: bytes | confined.Unanswered, verb: str) -> dict[str, Any]:
+    """Return the result that the work on an app answered, as far as it is one."""
+    try:
+        if isinstance(said, confined.Unanswered):
+            raise said
+        if not said.strip():
+            raise confined.Unanswered("it ended without an answer")
+        return answers.parsed((said.splitlines() or [b""])[-1], answers.APP)
+    except confined.Unanswered as why:
+        wrong = str(why)
+    except answers.Untrue as why:
+        wrong = f"what it answered is not believed: {why}\n{said[-2000:].decode(errors='replace')}"
+    text = f"app {app['name']}: the work on it, with the rights of account {app['account']}: {wrong}"
+    if verb == "status":
+        return {"changed": False, "status": {"app": app["name"], "release": None, "health": answers.visible(text)}}
+    return failure(answers.visible(text))
 
 
 def without_secrets(answer: dict[str, Any], home: Home) -> dict[str, Any]:
@@ -137,36 +174,28 @@ def without_secrets(answer: dict[str, Any], home: Home) -> dict[str, Any]:
     return hide(answer)
 
 
-def join(child: int, pipe: BinaryIO) -> dict[str, Any]:
-    """Return the answer of a process that works on an app."""
-    with pipe:
-        text = pipe.read()
-    os.waitpid(child, 0)
-    return json.loads(text) if text else failure("the work on this app was killed")
-
-
-def main(call: dict[str, Any], contents: bytes, do: Callable[..., dict[str, Any]] = work) -> dict[str, Any]:
+def main(call: dict[str, Any], contents: bytes, do: Do = work) -> dict[str, Any]:
     """Work on the apps of ``call`` and return the action's result.
 
-    :param call: the action's arguments with ``check``, ``who``, and ``secrets`` by the apps' names.
+    :param call: the action's arguments with ``check``, ``who``, ``deadline`` (seconds for one app), and ``secrets`` by
+        the apps' names.
     :param contents: the files that are sent, packed.
-    :param do: what is done for each app.
+    :param do: what is done for each app; its module has a function ``inside`` that does it for one.
     """
-    check, blobs = call["check"], unpack(contents)
+    verb, blobs = call["verb"], unpack(contents)
     results: dict[str, Any] = {}
-    under_way: dict[str, tuple[int, BinaryIO]] = {}
+    jobs = []
     for app in call["apps"]:
         app["secrets"] = call["secrets"].get(app["name"], {})
-        nobody = None if app["router"] else without_account(app, call["verb"], check)
+        nobody = None if app["router"] else without_account(app, verb, call["check"])
         if nobody:
             results[app["name"]] = nobody
-            continue
-        if len(under_way) == AT_ONCE:
-            first = next(iter(under_way))
-            results[first] = join(*under_way.pop(first))
-        under_way[app["name"]] = fork(do, app, blobs, call, check)
-    results |= {name: join(*process) for name, process in under_way.items()}
+        else:
+            jobs.append((app["name"], partial(start, do, app, blobs, call)))
+    said = confined.each(jobs, AT_ONCE, answers.LIMIT + (1 << 16))
     for app in call["apps"]:
+        if app["name"] in said:
+            results[app["name"]] = taken(app, said[app["name"]], verb)
         results[app["name"]].setdefault("release", app.get("release"))
     failed = [result["msg"] for result in results.values() if result.get("failed")]
     return {

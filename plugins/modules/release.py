@@ -49,6 +49,12 @@ options:
     description: Seconds to wait for an app that somebody else works on.
     type: int
     default: 0
+  deadline:
+    description: >-
+      Seconds for the work on one app, more than the longest build, migration and wait for a lock together; what is not
+      done by then is ended. To look or to close an app has a minute.
+    type: int
+    default: 3600
 attributes:
   check_mode: {support: full, description: Tells what would be done.}
   diff_mode: {support: full, description: "Shows the files, settings and packages that change, never a secret."}

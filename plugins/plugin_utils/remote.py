@@ -15,9 +15,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
+from ansible_collections.hosted.flask.plugins.module_utils import answers
 from ansible_collections.hosted.flask.plugins.module_utils.files import SHORTEST
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
 
@@ -27,6 +27,11 @@ IMPORTS = re.compile(rf"^from {re.escape(PACKAGE)}(?:\.(\w+) import | import ([\
 START = (
     "import base64, json, sys, zlib; line = sys.stdin.buffer.readline();"
     " sent = json.loads(zlib.decompress(base64.b64decode(line))); exec(sent['boot'])"
+)
+# Debian's own goes first: a login's PATH may name folders of others.
+FIND = (
+    'for python in /usr/bin/python3 /usr/local/bin/python3 "$(command -v python3)"; do'
+    ' [ ! -x "$python" ] || exec "$python" -Ic "$1"; done; exit 127'
 )
 # Makes the modules that were sent importable, and runs one of them.
 BOOT = """
@@ -49,8 +54,18 @@ class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 
 sys.meta_path.insert(0, Sent())
-print(json.dumps(importlib.import_module(sent["run"]).main(sent["call"], sys.stdin.buffer.read())))
+module = importlib.import_module(sent["run"])
+print(json.dumps(getattr(module, sent.get("function", "main"))(sent["call"], sys.stdin.buffer.read())))
 """
+
+
+class NoAnswer(Exception):
+    """What ran on the host ended without an answer; ``code`` is the exit code and the text what was said instead."""
+
+    def __init__(self, code: int, words: str) -> None:
+        """Keep both."""
+        super().__init__(words)
+        self.code = code
 
 
 def run(
@@ -60,6 +75,7 @@ def run(
     contents: bytes,
     task_vars: dict[str, Any],
     secrets: list[str],
+    shape: Any,
 ) -> dict[str, Any]:
     """Call ``main(call, contents)`` of one of this collection's ``module_utils`` on the task's host.
 
@@ -67,26 +83,68 @@ def run(
     :param call: what it is told, and all that JSON can carry.
     :param contents: sent as they are, of any size.
     :param secrets: texts that are taken out of the answer.
-    :returns: the answer, a dict.
-    :raises AnsibleActionFail: the host has no Python, or what it ran there ended without an answer.
+    :param shape: what the answer must be like, see ``module_utils/answers.py``.
+    :returns: the answer, all text in it visible; ``failed`` and ``msg`` where there is none, or none to be believed.
     """
-    sent = {"boot": BOOT, "modules": modules(module), "run": f"{PACKAGE}.{module}", "call": call}
-    line = base64.b64encode(zlib.compress(json.dumps(sent).encode()))
-    command = f"{shlex.quote(interpreter(action, task_vars))} -Ic {shlex.quote(START)}"
-    answer = action._low_level_execute_command(command, in_data=line + b"\n" + contents)
-    last = (answer["stdout"].strip().splitlines() or [""])[-1]
+    named = interpreter(action, task_vars)
     try:
-        result = json.loads(last)
-    except ValueError:
-        said = "\n".join(text for text in (answer["stderr"].strip(), answer["stdout"].strip()) if text)
-        result = {
-            "failed": True,
-            "msg": f"host: what ran there ended with {answer['rc']} and no answer:\n{said[-6000:]}",
-        }
-    result = remove_values(result, {text for text in secrets if len(text) >= SHORTEST})
-    if not isinstance(result, dict):
-        raise AnsibleActionFail(f"host: {last!r} is no answer")
-    return result
+        result = ask(action, f"{shlex.quote(named)} -Ic {shlex.quote(START)}", module, call, contents, shape)
+    except NoAnswer as error:
+        result = {"failed": True, "msg": f"host: what ran there ended with {error.code} and no answer:\n{error}"}
+    except answers.Untrue as why:
+        result = {"failed": True, "msg": distrust(why)}
+    return remove_values(result, {text for text in secrets if len(text) >= SHORTEST})
+
+
+def look(action: ActionBase, call: dict[str, Any], task_vars: dict[str, Any], sudoable: bool) -> dict[str, Any]:
+    """Look at the task's host with ``module_utils/look.py``, and with a Python that is looked for unless it is named.
+
+    :param sudoable: False takes the rights of the user who logs in.
+    :raises NoAnswer: the host has no Python, or let nobody in.
+    :raises answers.Untrue: its answer is not believed.
+    """
+    named = action._templar.template(task_vars.get("ansible_python_interpreter", "auto"))
+    command = f"sh -c {shlex.quote(FIND)} sh {shlex.quote(START)}"
+    if Path(named).is_absolute():
+        command = f"{shlex.quote(str(named))} -Ic {shlex.quote(START)}"
+    return ask(action, command, "look", call, b"", answers.LOOK, sudoable=sudoable)
+
+
+def ask(
+    action: ActionBase,
+    command: str,
+    module: str,
+    call: dict[str, Any],
+    contents: bytes,
+    shape: Any,
+    **options: Any,
+) -> dict[str, Any]:
+    """Return what the host answers to a call.
+
+    :param command: what reads the call there, a Python with ``START``.
+    :raises NoAnswer: it ended without an answer.
+    :raises answers.Untrue: it is not an answer to this call.
+    """
+    sent = {"boot": BOOT, "start": START, "modules": modules(module), "run": f"{PACKAGE}.{module}", "call": call}
+    line = base64.b64encode(zlib.compress(json.dumps(sent).encode()))
+    given = action._low_level_execute_command(command, in_data=line + b"\n" + contents, **options)
+    said = given["stdout"].strip()
+    last = said.rpartition("\n")[2]
+    limit = answers.LIMIT * max(1, len(call.get("apps", ())))
+    if len(last) > limit:
+        raise answers.Untrue(f"it is longer than {limit} characters")
+    if not last.startswith("{"):
+        words = (text[-6000:] for text in (given["stderr"].strip(), said) if text)
+        raise NoAnswer(given["rc"], answers.visible("\n".join(words)))
+    return answers.parsed(last, shape)
+
+
+def distrust(why: answers.Untrue) -> str:
+    """Return what is said of an answer that is not believed."""
+    return (
+        f"host: its answer is not believed, and nothing of it was used: {why}. Look who is root there, or may write the"
+        " files of the account that logs in, before you do anything else with it."
+    )
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -19,6 +20,7 @@ from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.template import Templar
 from ansible_collections.hosted.flask.plugins.action import preflight, release
+from ansible_collections.hosted.flask.plugins.module_utils import answers
 from ansible_collections.hosted.flask.plugins.module_utils.listen import SLOTS
 from ansible_collections.hosted.flask.plugins.module_utils.work import unpack
 from ansible_collections.hosted.flask.plugins.plugin_utils import remote
@@ -74,7 +76,8 @@ def test_other_verbs_tell_the_host_where_the_apps_are_and_no_more(verb: str) -> 
     [sent] = call["apps"]
     assert sent == {key: apps[0][key] for key in release.PLACE_KEYS}
     assert not {"environment", "secrets", "manifest", "requirements_text"} & sent.keys()
-    assert set(call) == {"verb", "release", "maintenance", "wait", "who", "apps", "secrets", "check", "contents"}
+    own = {"verb", "release", "maintenance", "wait", "deadline"}
+    assert set(call) == own | {"who", "apps", "secrets", "check", "contents"}
     assert (call["secrets"], call["check"], call["contents"]) == ({}, False, {})
     assert ("rows" in result) == (verb == "status")
 
@@ -182,7 +185,7 @@ class Here:
         self.noise = noise
         self._templar = Templar(loader=DataLoader())
 
-    def _low_level_execute_command(self, command: str, in_data: bytes) -> dict[str, Any]:
+    def _low_level_execute_command(self, command: str, in_data: bytes, **_: bool) -> dict[str, Any]:
         words = f"printf %s {shlex.quote(self.noise)}; {command}"
         done = subprocess.run(["sh", "-c", words], input=in_data, capture_output=True)
         return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
@@ -192,7 +195,8 @@ def call_here(here: Here, secrets: list[str], python: str = sys.executable, **mo
     """Run module ``work`` on this machine for an app that a local host never had."""
     place = app(home="/nowhere", root="/nowhere/apps/shop", router="127.0.0.1:9", front="127.0.0.1:9")
     call = {"verb": "restart", "apps": [place], "check": False, "who": "me", "wait": 0, "release": "", "secrets": {}}
-    return remote.run(here, "work", call | more, b"", {"ansible_python_interpreter": python}, secrets)  # type: ignore[arg-type]
+    call |= {"deadline": 60, **more}
+    return remote.run(here, "work", call, b"", {"ansible_python_interpreter": python}, secrets, answers.WORK)  # type: ignore[arg-type]
 
 
 def test_our_own_modules_run_on_the_host_whatever_its_login_says() -> None:
@@ -247,7 +251,7 @@ def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, a
     (tmp_path / "requirements.txt").write_text(text)
     (tmp_path / "more.txt").write_text("gevent\n")
     row = app(server=server, server_options={"worker_class": worker}, folder=str(tmp_path))
-    found = preflight.check_requirements([row], tmp_path, {"python": {}}, "apps.yml")
+    found = preflight.check_requirements([row], tmp_path, {"pythons": {}}, "apps.yml")
     if not allowed:
         assert found == []
         assert row["requirements_text"].endswith(text.replace("-r more.txt", "gevent"))
@@ -261,19 +265,18 @@ def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, a
 
 def test_an_absent_app_needs_nothing(tmp_path: Path) -> None:
     row = app(server="gunicorn", state="absent", server_options={"worker_class": "gevent"}, folder=str(tmp_path))
-    assert preflight.check_requirements([row], tmp_path, {"python": {}}, "apps.yml") == []
+    assert preflight.check_requirements([row], tmp_path, {"pythons": {}}, "apps.yml") == []
 
 
 # --- where an app's sockets lie
 
 
-def in_the_way(platform: str, home: str, row: dict[str, Any], **host: Any) -> list[str]:
+def in_the_way(platform: str, home: str, row: dict[str, Any]) -> list[str]:
     """Return what preflight has against an app in this home."""
-    found = {"os": "debian 13", "systemd": "", "uid": "0", "python": {row["python"]: []}, "port": {}, "account": {}}
-    if platform == "server":
-        found["account"] = {row["account"]: ["1001", home, *preflight.ACCOUNT.split()]}
-    row["account_named"] = False
-    return preflight.ActionModule._check_host(None, [row], platform, {**found, **host}, Path(home), "apps.yml", False)  # type: ignore[arg-type]
+    accounts = {row["account"]: {"uid": 1001, "home": home, "ours": True}} if platform == "server" else {}
+    host = {"os": "debian 13", "systemd": True, "uid": 0, "pythons": {row["python"]: "3.13"}, "ports": {}}
+    check = functools.partial(preflight.ActionModule._check_host, None, [{**row, "account_named": False}])
+    return check(platform, {**host, "accounts": accounts}, Path(home), "apps.yml", False)
 
 
 @pytest.mark.parametrize(
@@ -303,11 +306,11 @@ def test_a_limit_is_known_for_every_socket_that_is_made() -> None:
         file.read_text() for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".j2", ".yml")
     ]
     named = {name for text in texts for name in re.findall(r"run/(?:[^\s\"']*/)?(\w+)\.sock\b", text)}
-    named |= {f"{slot}" for slot in SLOTS} | {"listen"}
+    named |= {*SLOTS, "listen"}
     assert named >= {"current", "live", "standby", "supervisor", "listen"}
     for local in (True, False):
         known = preflight.sockets(app(), "/home/shop", local)
-        assert {Path(path).stem for path in known} >= named - {"mysqld"}
+        assert {Path(path).stem for path in known} >= named
         assert set(known.values()) <= {99, 102, 107}
 
 
@@ -343,7 +346,7 @@ def test_what_a_module_imports_travels_with_it_and_nothing_else() -> None:
     assert f"{package}.doctor" not in sent
     for name in ("work", "doctor"):
         sent = remote.modules(name)
-        boot = remote.BOOT.split("print(")[0] + f"importlib.import_module({f'{package}.{name}'!r})"
+        boot = remote.BOOT.split("module =")[0] + f"importlib.import_module({f'{package}.{name}'!r})"
         code = f"import json, sys; sent = {{'modules': json.loads(sys.stdin.read())}}\n{boot}"
         run = subprocess.run([BIN / "python", "-Ic", code], input=json.dumps(sent), capture_output=True, text=True)
         assert run.returncode == 0, run.stderr

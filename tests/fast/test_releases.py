@@ -30,6 +30,7 @@ import pytest
 from ansible_collections.hosted.flask.plugins.action import preflight
 from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS, ActionModule, pack
 from ansible_collections.hosted.flask.plugins.module_utils import programs, releases, switch
+from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 from ansible_collections.hosted.flask.plugins.module_utils.shipping import Shipment
@@ -1440,8 +1441,9 @@ def test_the_key_is_in_no_answer(plain: Site) -> None:
     """Though the app itself says it, to whoever reads what a deploy printed."""
     plan = plain.prepare(migrate='echo "the key is $SECRET_KEY"; exit 3')
     call = {"verb": "deploy", "apps": [plan.home.app], "check": False, "who": "me", "wait": 0, "secrets": {}}
+    call["deadline"] = 60
     contents = pack({digest: plain.source / path for path, _, digest in plan.home.app["manifest"]})
-    answer = remote.run(Here(), "work", call, contents, {"ansible_python_interpreter": sys.executable}, [])  # type: ignore[arg-type]
+    answer = remote.run(Here(), "work", call, contents, {"ansible_python_interpreter": sys.executable}, [], WORK)  # type: ignore[arg-type]
     assert "ended with 3:\nthe key is ********" in answer["msg"]
     assert len(plain.at(plan.home.app).key()) == 64
     assert plain.at(plan.home.app).key() not in json.dumps(answer) + (plain.root / "history.jsonl").read_text()

@@ -1,0 +1,191 @@
+"""What one side takes from another that it does not believe: known keys, known types, and text that only shows.
+
+Root on a host takes so what a process with an account's rights answers, and the control node what a host answers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+# Bytes of one answer, for each app that it is about; a process that says more is ended.
+LIMIT = 4 << 20
+# What a terminal takes for a command, and what shows text in another order than it is: controls but newline and tab,
+# marks of direction, separators of lines, halves of characters, tags.
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+LARGEST = 1 << 63
+RELEASE = re.compile(r"[0-9A-Za-z._-]{1,64}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+PATH = re.compile(r"/[^\x00-\x1f\x7f]{0,4000}")
+
+# Shapes: a type; a pattern for a whole text; [shape] for a list; {name: shape} for a dict with these keys, those that
+# end with ? may be missing; {str: shape} for one with any keys; a tuple for one of several, None among them.
+
+DIFF = [{"before_header": str, "after_header": str, "before": str, "after": str}]
+# A line of history.jsonl.
+ENTRY = {
+    "time": str, "who": str, "action": str, "release": str, "commit": str, "seconds": float, "result": str,
+    "shown?": float, "left?": str,
+}  # fmt: skip
+STATUS = {
+    "app": str,
+    "release": (None, RELEASE),
+    "health": str,
+    "front?": str,
+    "maintenance?": bool,
+    "since?": (None, str),
+    "by?": (None, str),
+    "commit?": str,
+    "programs?": {str: str},
+    "processes?": int,
+    "memory?": int,
+    "history?": [ENTRY],
+}
+FINDING = {"level": re.compile("error|warning"), "check": str, "what": str, "do": str}
+EXAMINED = {"findings": [FINDING], "checked": [str], "skipped": {str: str}}
+# What became of one app.
+APP = {
+    "changed": bool,
+    "failed?": bool,
+    "msg?": str,
+    "actions?": [str],
+    "diff?": DIFF,
+    "warnings?": [str],
+    "missing?": [DIGEST],
+    "release?": (None, RELEASE),
+    "kept?": PATH,
+    "status?": STATUS,
+    "examined?": EXAMINED,
+}
+# What a host says of all of them.
+WORK = {
+    "apps": {str: {key: shape for key, shape in APP.items() if key not in ("diff?", "warnings?")}},
+    "changed": bool,
+    "warnings": [str],
+    "diff": DIFF,
+    "failed?": bool,
+    "msg?": str,
+}
+DOCTOR = {
+    "host": EXAMINED,
+    "apps": {str: EXAMINED},
+    "time": float,
+    "addresses": [re.compile(r"[0-9A-Fa-f:.]{2,45}(%\w{1,16})?")],
+}
+# What is seen of a host before anything is done there.
+LISTENER = {"pid": int, "uid": int, "program": str, "ours": bool}
+LOOK = {
+    "python": PATH,
+    "uid": int,
+    "os": str,
+    "systemd": bool,
+    "stamp?": re.compile("[ -~]{1,200}"),
+    "known": {str: [re.compile("[ -~]{1,100}")]},
+    "ended": bool,
+    "supervisord": bool,
+    "accounts": {str: {"uid": int, "home": PATH, "ours": bool}},
+    "pythons": {str: re.compile(r"\d{1,3}\.\d{1,3}")},
+    "ports": {str: [LISTENER]},
+}
+
+
+class Untrue(ValueError):
+    """An answer is not what was asked for; the text says where and how."""
+
+
+def visible(text: str) -> str:
+    r"""Return a text in which what would command a terminal is seen instead, as ``\x1b``."""
+    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def parsed(data: bytes | str, shape: Any) -> Any:
+    """Return what a text in JSON holds, if it has a shape.
+
+    :raises Untrue: it has not, or is no JSON.
+    """
+    try:
+        value = json.loads(data, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Untrue(f"it is no JSON ({type(error).__name__}: {visible(str(error))[:200]})") from None
+    return taken(value, shape)
+
+
+def refuse_constant(name: str) -> None:
+    """Refuse what Python takes for a number and JSON does not have."""
+    raise ValueError(f"{name} is no number")
+
+
+def taken(value: Any, shape: Any, at: str = "") -> Any:
+    """Return a value that has a shape, all text in it visible.
+
+    :param at: where in the answer it is, for the message.
+    :raises Untrue: it has another.
+    """
+    if isinstance(shape, tuple):
+        for one in shape:
+            if (one is None and value is None) or (one is not None and fits(value, one)):
+                return None if one is None else taken(value, one, at)
+    elif isinstance(shape, re.Pattern):
+        if isinstance(value, str) and shape.fullmatch(value):
+            return value
+    elif isinstance(shape, list):
+        if isinstance(value, list):
+            return [taken(item, shape[0], f"{at}[{place}]") for place, item in enumerate(value)]
+    elif isinstance(shape, dict):
+        if isinstance(value, dict):
+            return taken_dict(value, shape, at)
+    elif fits(value, shape):
+        return visible(value) if shape is str else value
+    raise Untrue(f"{at or 'the whole'} is {described(value)}, and no {named(shape)}")
+
+
+def taken_dict(value: dict[Any, Any], shape: dict[Any, Any], at: str) -> dict[str, Any]:
+    """Return a dict that has a shape; see :func:`taken`."""
+    if str in shape:
+        return {
+            visible(name): taken(item, shape[str], f"{at}.{visible(name)[:80]}".lstrip("."))
+            for name, item in value.items()
+        }
+    known = {name.rstrip("?"): one for name, one in shape.items()}
+    if unknown := sorted(value.keys() - known.keys()):
+        raise Untrue(f"{at or 'the whole'} has {visible(unknown[0])[:80]!r}, which nobody asked for")
+    if missing := sorted(name for name in shape if not name.endswith("?") and name not in value):
+        raise Untrue(f"{at or 'the whole'} lacks {missing[0]!r}")
+    return {name: taken(item, known[name], f"{at}.{name}".lstrip(".")) for name, item in value.items()}
+
+
+def fits(value: Any, shape: Any) -> bool:
+    """Whether a value is of a shape's own type; what is in it is not looked at."""
+    if isinstance(shape, re.Pattern):
+        return isinstance(value, str)
+    if isinstance(shape, (list, dict)):
+        return isinstance(value, type(shape))
+    if shape is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST < value < LARGEST
+    if shape is int:
+        return isinstance(value, int) and not isinstance(value, bool) and -LARGEST < value < LARGEST
+    return isinstance(value, shape)
+
+
+def described(value: Any) -> str:
+    """Return a few words on a value, none of them its own but of a short text or number."""
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        try:
+            return visible(repr(value[:80] if isinstance(value, str) else value)[:80])
+        except ValueError:  # A number of too many digits for Python itself.
+            return "a very large number"
+    return f"a {type(value).__name__}"
+
+
+def named(shape: Any) -> str:
+    """Return what a shape is called."""
+    if isinstance(shape, tuple):
+        return " or ".join("null" if one is None else named(one) for one in shape)
+    if isinstance(shape, re.Pattern):
+        return f"text like {shape.pattern}"
+    if isinstance(shape, (list, dict)):
+        return type(shape).__name__
+    return {str: "text", bool: "boolean", int: "whole number", float: "number"}[shape]

@@ -1,0 +1,261 @@
+"""Work of several apps at once in processes of their own, each of which is believed only as far as its account is.
+
+Root itself opens no file and no socket of an account. What is to be done there a process with the account's rights
+does: in the account's slice, shut in as its programs are, without a terminal and with an environment of its own, until
+a deadline and up to a limit of bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import IO
+
+# As in roles/supervisord/templates/supervisord@.service.j2, which says why; tests/fast/test_confined.py compares them.
+# Not RestrictSUIDSGID: folders of a release hand the front's group down by their setgid bit.
+SANDBOX = (
+    "UMask=0077",
+    "ProtectSystem=strict",
+    "ProtectHome=tmpfs",
+    "PrivateTmp=true",
+    "TemporaryFileSystem=/dev/shm:mode=1777,nosuid,nodev",
+    "TemporaryFileSystem=/run/lock:mode=1777,nosuid,nodev,noexec,size=1m",
+    "ProtectProc=invisible",
+    "PrivateIPC=true",
+    "RemoveIPC=true",
+    "NoNewPrivileges=true",
+    "CapabilityBoundingSet=",
+    "RestrictNamespaces=true",
+    "RestrictRealtime=true",
+    "LockPersonality=true",
+    "PrivateDevices=true",
+    "ProtectClock=true",
+    "ProtectControlGroups=true",
+    "ProtectHostname=true",
+    "ProtectKernelLogs=true",
+    "ProtectKernelModules=true",
+    "ProtectKernelTunables=true",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallErrorNumber=EPERM",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "LimitNOFILE=16384",
+    # What it leaves behind goes with it, also what does not want to.
+    "KillSignal=SIGKILL",
+)
+# Of role server: where an account's programs have their /tmp, on the disk; a host without it has the unit's own.
+TEMPORARY = "/var/lib/hosted.flask/tmp/programs-{}:/tmp"
+# What may be taken over from root's environment: the way out of the host's network, and where packages come from.
+PASSED = re.compile(
+    r"(https?|ftp|all|no)_proxy|SSL_CERT_(FILE|DIR)|(PIP|NODE_EXTRA)_(CA_)?CERTS?|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+    r"|(PIP|UV)_((DEFAULT_|EXTRA_)?INDEX(_URL|_\w+)?|FIND_LINKS|NO_INDEX|TRUSTED_HOST|INSECURE_HOST|NATIVE_TLS|SYSTEM_CERTS)"
+    r"|LANG|LC_ALL|TZ",
+    re.IGNORECASE,
+)
+PATH = "/usr/local/bin:/usr/bin:/bin"
+GRACE = 3.0  # seconds for a process that has said all, or was killed, to be seen as ended
+
+
+def environment() -> dict[str, str]:
+    """Return what a process with an account's rights is told of this one's environment."""
+    return {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
+
+
+class Job:
+    """One process whose answer is waited for."""
+
+    def __init__(self, deadline: float) -> None:
+        """Begin to count.
+
+        :param deadline: seconds from now.
+        """
+        self.deadline = deadline
+        self.until = time.monotonic() + deadline
+        self.answer = bytearray()
+        self.output: IO[bytes]
+
+    def end(self) -> None:
+        """Wait for its end, a moment at the most: it has said all."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+class Fork(Job):
+    """A child of this process, with its own rights: the account itself, or whoever deploys to his own machine."""
+
+    def __init__(self, do: Callable[[], str], deadline: float) -> None:
+        """Start it.
+
+        :param do: returns the answer.
+        """
+        super().__init__(deadline)
+        reader, writer = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                os.close(reader)
+                with open(writer, "w") as pipe:
+                    pipe.write(do())
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(writer)
+        self.output = open(reader, "rb", buffering=0)  # noqa: SIM115  closed by end()
+
+    def end(self) -> None:
+        """Wait for its end."""
+        self.output.close()
+        os.waitpid(self.pid, 0)
+
+    def kill(self) -> None:
+        """End it at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class Unit(Job):
+    """A transient unit of systemd with an account's rights."""
+
+    def __init__(self, account: str, home: str, command: list[str], data: bytes, deadline: float) -> None:
+        """Start it.
+
+        :param home: the only one of all homes that it sees; empty for none.
+        :param data: its standard input.
+        """
+        super().__init__(deadline)
+        entry = pwd.getpwnam(account)
+        self.unit = f"hosted-work-{account}-{uuid.uuid4().hex[:8]}.service"
+        properties = [
+            *SANDBOX,
+            f"Slice=user-{entry.pw_uid}.slice",
+            f"User={account}",
+            # Should whoever waits be killed. It would not know who else works on the app then.
+            f"RuntimeMaxSec={deadline + GRACE:.0f}",
+            f"BindPaths=-{TEMPORARY.format(account)}",
+            *([f"BindPaths={quoted(home)}"] if home else []),
+            "WorkingDirectory=/",
+        ]
+        options = [f"--property={one}" for one in properties]
+        # Not a pipe: a process that does not read must not keep this one. Sealed: it is nobody's to change.
+        stdin = os.memfd_create("work", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with open(stdin, "wb", buffering=0) as file:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+            file.seek(0)
+            self.process = subprocess.Popen(
+                ["systemd-run", "--quiet", "--collect", "--wait", "--pipe", "--service-type=exec",
+                 f"--unit={self.unit}", *options, "--", *command],
+                stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        assert self.process.stdout is not None
+        self.output = self.process.stdout
+
+    def end(self) -> None:
+        """Wait for its end; all that was in its control group has ended then."""
+        self.output.close()
+        for end in (self.kill, self.process.kill):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE)
+                return
+            end()
+        self.process.wait()
+
+    def kill(self) -> None:
+        """End all of it at once."""
+        command = ["systemctl", "kill", "--signal=KILL", self.unit]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=GRACE)
+
+
+def quoted(path: str) -> str:
+    """Return a path as systemd takes it in a list of mounts."""
+    text = path.replace("\\", "\\\\").replace('"', '\\"').replace(":", "\\:")
+    return f'"{text}"'
+
+
+class Unanswered(Exception):
+    """A process gave no answer; the text says why."""
+
+
+def each(jobs: Iterable[tuple[str, Callable[[], Job]]], at_once: int, limit: int) -> dict[str, bytes | Unanswered]:
+    """Run jobs, several at once, and return what each answers.
+
+    :param jobs: each with its name and what starts it.
+    :param at_once: how many run at the same time.
+    :param limit: bytes of one answer.
+    """
+    waiting, found = list(jobs), {}
+    with selectors.DefaultSelector() as selector:
+        while waiting or selector.get_map():
+            while waiting and len(selector.get_map()) < at_once:
+                name, start = waiting.pop(0)
+                try:
+                    job = start()
+                except (OSError, KeyError) as error:
+                    found[name] = Unanswered(f"it could not be started: {error}")
+                    continue
+                selector.register(job.output, selectors.EVENT_READ, (name, job))
+            if not selector.get_map():
+                continue
+            first = min(key.data[1].until for key in selector.get_map().values())
+            ready = {key.fd for key, _ in selector.select(max(0.0, first - time.monotonic()))}
+            for key in list(selector.get_map().values()):
+                name, job = key.data
+                piece = os.read(key.fd, 1 << 16) if key.fd in ready else None
+                job.answer += piece or b""
+                why = ""
+                if len(job.answer) > limit:
+                    why = f"it said more than {limit} bytes and was ended"
+                elif time.monotonic() >= job.until:
+                    why = f"it gave no answer within {job.deadline:g} s and was ended"
+                if piece == b"" or why:
+                    selector.unregister(key.fileobj)
+                    if why:
+                        job.kill()
+                    job.end()
+                    found[name] = Unanswered(why) if why else bytes(job.answer)
+    return found
+
+
+def run(account: str, command: list[str], data: bytes = b"", deadline: float = 60, limit: int = 65536) -> bytes:
+    """Return what a command says with the rights of an account, on both its outputs.
+
+    :param deadline: seconds.
+    :param limit: bytes of its answer.
+    :raises Unanswered: it gave none.
+    """
+    try:
+        home = pwd.getpwnam(account).pw_dir
+    except KeyError:
+        raise Unanswered(f"account {account} is not there") from None
+    answer = each([(account, partial(Unit, account, home, command, data, deadline))], 1, limit)[account]
+    if isinstance(answer, Unanswered):
+        raise answer
+    return answer
+
+
+def own(command: list[str], deadline: float) -> bytes:
+    """Return what a command of one's own says, at most 64 KiB of it.
+
+    :raises OSError: there is no such command, or it failed.
+    :raises subprocess.SubprocessError: it did not end in time.
+    """
+    with tempfile.TemporaryFile() as output:
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL, timeout=deadline, check=True
+        )
+        output.seek(0)
+        return output.read(1 << 16)
