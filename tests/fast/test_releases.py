@@ -1354,7 +1354,7 @@ def test_the_history_is_the_accounts_own_and_outlives_a_torn_line(plain: Site) -
     home.root.mkdir(parents=True)
     assert home.history() == []
     for number in range(2):
-        home.remember("deploy", f"r{number}", time.monotonic(), "live", number=number)
+        home.remember("deploy", f"r{number}", time.monotonic(), "live", shown=0.1)
     file = home.root / "history.jsonl"
     assert file.stat().st_mode & 0o777 == 0o600
     with open(file, "a") as torn:
