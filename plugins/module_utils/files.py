@@ -16,7 +16,6 @@ from typing import BinaryIO
 TEXT_LIMIT = 65536  # bytes of a file that a diff still shows
 READ_LIMIT = 8 << 20  # bytes of a file of ours; a larger one is not ours
 HASH_LIMIT = 64 << 20  # bytes of a file that is told by its hash
-SHORTEST = 4  # characters of a secret that is taken out of what is shown; less would take words apart
 
 
 def write(path: Path, content: str | bytes, mode: int, name_too: bool = True) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ansible_collections.hosted.flask.plugins.module_utils.answers import ENTRY, Untrue, parsed
-from ansible_collections.hosted.flask.plugins.module_utils.files import SHORTEST, contents, last, write
+from ansible_collections.hosted.flask.plugins.module_utils.files import contents, last, write
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv
@@ -135,7 +135,7 @@ class Home:
             with contextlib.suppress(OSError, ValueError):
                 settings = shlex.split(contents(release.with_name(".hosted") / "env").decode())
                 found |= {value for name, _, value in (word.partition("=") for word in settings) if name in names}
-        return {value for value in found if len(value) >= SHORTEST}
+        return found - {""}
 
     # --- what answers
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from functools import partial
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.hosted.flask.plugins.module_utils import confined, work
 from ansible_collections.hosted.flask.plugins.module_utils.confined import Fork, Unanswered, each
-from support import ROOT, completed
+from support import ROOT, completed, until
 
 UNIT = (ROOT / "roles/supervisord/templates/supervisord@.service.j2").read_text()
 # Of the unit alone: who it is, how it starts and ends; and what confined.py says why it has not.
@@ -129,9 +128,19 @@ def test_only_the_way_out_is_taken_over_from_roots_environment(monkeypatch: pyte
     assert not set(kept) & given.keys()
 
 
-def test_a_command_of_ones_own_has_a_deadline() -> None:
-    assert confined.own([sys.executable, "-c", "print('x' * 200000)"], 20) == b"x" * (1 << 16)
-    with pytest.raises(subprocess.SubprocessError):
-        confined.own([sys.executable, "-c", "import time; time.sleep(60)"], 0.3)
-    with pytest.raises(subprocess.SubprocessError):
-        confined.own([sys.executable, "-c", "raise SystemExit(3)"], 20)
+def test_a_command_of_ones_own_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    assert confined.run("", [sys.executable, "-c", "print('x' * 2000)"]) == b"x" * 2000 + b"\n"
+    script = f"sleep 60 & echo $! > {tmp_path}/pid; yes"
+    for deadline, limit, said in ((20, 4096, "more than 4096 bytes"), (0.5, 1 << 40, "within 0.5 s")):
+        with pytest.raises(Unanswered, match=said):
+            confined.run("", ["sh", "-c", script], deadline=deadline, limit=limit)
+        pid = (tmp_path / "pid").read_text().strip()
+        until("what it started has ended", lambda pid=pid: "State:\tZ" in status(pid) or not status(pid))
+
+
+def status(pid: str) -> str:
+    """Return what the kernel says of a process, nothing where there is none."""
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return ""
