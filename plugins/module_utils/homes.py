@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import http.client
 import json
 import os
@@ -151,18 +152,19 @@ class Home:
             return None
         return headers.get("x-release") if 200 <= status < 300 else None
 
-    def front(self) -> tuple[str, str | None]:
+    def front(self, timeout: float = 10) -> tuple[str, str | None]:
         """Ask for the app through its front as a visitor on this host does: what it answers, and which release."""
         host, path = self.url()
         scheme, _, address = self.app["front"].rpartition("://")
         try:
-            connection = Tls(address, host) if scheme == "https" else http.client.HTTPConnection(address, timeout=10)
+            kind = functools.partial(Tls, name=host) if scheme == "https" else http.client.HTTPConnection
+            connection = kind(address, timeout=timeout)
             with contextlib.closing(connection):
                 connection.request("GET", path, headers={"Host": host})
                 answer = connection.getresponse()
                 return str(answer.status), answer.headers["X-Release"]
         except (OSError, http.client.HTTPException) as error:
-            return str(error), None
+            return str(error) or type(error).__name__, None
 
     # --- who works on it, and who did
 
@@ -257,9 +259,9 @@ class Home:
 class Tls(http.client.HTTPSConnection):
     """A connection to the front's own address that asks for a name; its certificate is not this one's business."""
 
-    def __init__(self, address: str, name: str) -> None:
+    def __init__(self, address: str, name: str, timeout: float) -> None:
         """Know whom to ask for what."""
-        super().__init__(address, timeout=10)
+        super().__init__(address, timeout=timeout)
         self.name = name
 
     def connect(self) -> None:
