@@ -271,7 +271,7 @@ def redeploy(port, deploy, versions):
 def prepared():
     """Let one benchmark of this checkout run, make what all need, and clean up whatever happens.
 
-    Gives a folder for sockets (not below the checkout: a socket's path may have 107 characters), and the stack of what
+    Gives a folder for sockets (not below the checkout: a socket's name may have 102 bytes), and the stack of what
     is to be cleaned up.
     """
     WORK.mkdir(parents=True, exist_ok=True)

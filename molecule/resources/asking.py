@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# What a scenario on this machine deploys from and into; molecule makes it and removes it.
-PROJECT = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "project"
+# What a scenario on this machine deploys from and into; it makes it and removes it.
+PROJECT = Path("/tmp/hosted-test-" + os.environ["MOLECULE_SCENARIO_NAME"])
 CHECKOUT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 
 

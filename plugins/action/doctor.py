@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
         tls = {name: mode for name, mode in hosting.get("tls", {}).items() if mode != "none"}
         ports = [int(self._templar.template(task_vars.get("nginx_http_port", 80)))]
         ports += [int(self._templar.template(task_vars.get("nginx_https_port", 443)))] if tls else []
-        homes = sorted({app["home"] for app in apps} | {f"{app['root']}/data" for app in apps})
+        homes = sorted({app["home"] for app in apps})
         call = {
             "platform": hosting["platform"],
             "apps": [{key: app[key] for key in PLACE_KEYS} for app in apps],

@@ -39,6 +39,14 @@ NOT_STAMPED = ("tls_renew", "tls_certificates", "tls_acme_eab")
 KNOWN_KEYS = ("name", "account", "mount", "domains", "tls", "static", "never_changing", "limits", "logins",
               "stream_uploads", "nginx_extra", "maintenance")  # fmt: skip
 
+# Bytes of a socket's name: sun_path in unix(7), less the closing NUL.
+SOCKET = 107
+# uWSGI connects to the first 102 bytes of a name (connect_to_unix in its core/socket.c): from 103 on its HTTP router
+# starts, and ends every request without an answer.
+UWSGI_CONNECTS = 102
+# supervisord binds NAME.PID before it renames it (http.py), and the kernel's largest process id is 4194304.
+SUPERVISOR_SOCKET = SOCKET - len(".4194304")
+
 
 class ActionModule(ActionBase):
     """Checks every app and looks at the host before anything is changed."""
@@ -332,12 +340,16 @@ class ActionModule(ActionBase):
                 key = f"port {port} of the host" if platform == "server" else "port"
                 who = f"process {foreign['pid'] or '?'} ({foreign['program']})"
                 problems.add(key, int(port), f"a free port; {who} listens on this one")
-        limit = 107  # sun_path in unix(7), less the closing NUL.
         for app in apps:
-            longest = f"{base}/apps/{app['name']}/run/standby.sock"
-            if platform == "local" and len(longest) > limit:
-                problems.where = "the place of the checkout"
-                problems.add("path", longest, f"at most {limit} characters, a socket's name may not be longer")
+            local, found = platform == "local", host["accounts"].get(app["account"])
+            home = str(base) if local else found["home"] if found else f"/home/{app['account']}"
+            for path, limit in sockets(app, home, local).items() if app["state"] == "present" else ():
+                size = len(os.fsencode(path))
+                if size > limit:
+                    problems.where = "the place of the checkout" if local else f"the home of account {app['account']}"
+                    allowed = f"at most {limit} bytes for a socket's name, and these are {size}"
+                    problems.add(f"flask_apps ({app['name']}): path", path, allowed)
+                    break
         return problems.found
 
     def _stamp(self, apps: list[dict[str, Any]], task_vars: dict[str, Any], tls: list[dict[str, str]]) -> str:
@@ -357,6 +369,17 @@ class ActionModule(ActionBase):
         known = [{key: app[key] for key in (*KNOWN_KEYS, "root", "state", "purge")} for app in apps]
         digest.update(json.dumps([variables, known, tls], sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
+
+
+def sockets(app: dict[str, Any], home: str, local: bool) -> dict[str, int]:
+    """Return the names of all sockets of an app and its account, with how many bytes each may have."""
+    run = f"{home}/apps/{app['name']}/run"
+    if local:
+        control, router = f"{home}/run/supervisor.sock", UWSGI_CONNECTS
+    else:
+        control, router = f"/run/supervisord/{app['account']}/supervisor.sock", SOCKET  # nginx takes them all.
+    return {f"{run}/current.sock": router, control: SUPERVISOR_SOCKET,
+            **{f"{run}/{name}.sock": SOCKET for name in ("live", "standby", "listen")}}  # fmt: skip
 
 
 def known_of(apps: list[dict[str, Any]], domains: dict[str, str]) -> dict[str, list[str]]:

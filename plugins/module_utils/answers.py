@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 # Bytes of one answer, for each app that it is about; a process that says more is ended.
@@ -101,8 +102,8 @@ def visible(text: str) -> str:
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def parsed(data: bytes | str, shape: Any) -> Any:
-    """Return what a text in JSON holds, if it has a shape.
+def parsed(data: bytes | str, shape: Any, show: Callable[[str], str] = visible) -> Any:
+    """Return what a text in JSON holds, if it has a shape; see :func:`taken`.
 
     :raises Untrue: it has not, or is no JSON.
     """
@@ -110,7 +111,7 @@ def parsed(data: bytes | str, shape: Any) -> Any:
         value = json.loads(data, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Untrue(f"it is no JSON ({type(error).__name__}: {visible(str(error))[:200]})") from None
-    return taken(value, shape)
+    return taken(value, shape, show)
 
 
 def refuse_constant(name: str) -> None:
@@ -118,35 +119,36 @@ def refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def taken(value: Any, shape: Any, at: str = "") -> Any:
+def taken(value: Any, shape: Any, show: Callable[[str], str] = visible, at: str = "") -> Any:
     """Return a value that has a shape, all text in it visible.
 
+    :param show: makes text visible.
     :param at: where in the answer it is, for the message.
     :raises Untrue: it has another.
     """
     if isinstance(shape, tuple):
         for one in shape:
             if (one is None and value is None) or (one is not None and fits(value, one)):
-                return None if one is None else taken(value, one, at)
+                return None if one is None else taken(value, one, show, at)
     elif isinstance(shape, re.Pattern):
         if isinstance(value, str) and shape.fullmatch(value):
             return value
     elif isinstance(shape, list):
         if isinstance(value, list):
-            return [taken(item, shape[0], f"{at}[{place}]") for place, item in enumerate(value)]
+            return [taken(item, shape[0], show, f"{at}[{place}]") for place, item in enumerate(value)]
     elif isinstance(shape, dict):
         if isinstance(value, dict):
-            return taken_dict(value, shape, at)
+            return taken_dict(value, shape, show, at)
     elif fits(value, shape):
-        return visible(value) if shape is str else value
+        return show(value) if shape is str else value
     raise Untrue(f"{at or 'the whole'} is {described(value)}, and no {named(shape)}")
 
 
-def taken_dict(value: dict[Any, Any], shape: dict[Any, Any], at: str) -> dict[str, Any]:
+def taken_dict(value: dict[Any, Any], shape: dict[Any, Any], show: Callable[[str], str], at: str) -> dict[str, Any]:
     """Return a dict that has a shape; see :func:`taken`."""
     if str in shape:
         return {
-            visible(name): taken(item, shape[str], f"{at}.{visible(name)[:80]}".lstrip("."))
+            visible(name): taken(item, shape[str], show, f"{at}.{visible(name)[:80]}".lstrip("."))
             for name, item in value.items()
         }
     known = {name.rstrip("?"): one for name, one in shape.items()}
@@ -154,7 +156,7 @@ def taken_dict(value: dict[Any, Any], shape: dict[Any, Any], at: str) -> dict[st
         raise Untrue(f"{at or 'the whole'} has {visible(unknown[0])[:80]!r}, which nobody asked for")
     if missing := sorted(name for name in shape if not name.endswith("?") and name not in value):
         raise Untrue(f"{at or 'the whole'} lacks {missing[0]!r}")
-    return {name: taken(item, known[name], f"{at}.{name}".lstrip(".")) for name, item in value.items()}
+    return {name: taken(item, known[name], show, f"{at}.{name}".lstrip(".")) for name, item in value.items()}
 
 
 def fits(value: Any, shape: Any) -> bool:

@@ -14,7 +14,6 @@ import re
 import selectors
 import signal
 import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -125,13 +124,39 @@ class Fork(Job):
             os.kill(self.pid, signal.SIGKILL)
 
 
+class Command(Job):
+    """A command with one's own rights; what it starts ends with it."""
+
+    def __init__(self, command: list[str], deadline: float) -> None:
+        """Start it."""
+        super().__init__(deadline)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        assert self.process.stdout is not None
+        self.output = self.process.stdout
+
+    def end(self) -> None:
+        """Wait for its end."""
+        self.output.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(GRACE)
+        self.kill()
+        self.process.wait()
+
+    def kill(self) -> None:
+        """End it and what it has started at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
 class Unit(Job):
     """A transient unit of systemd with an account's rights."""
 
     def __init__(self, account: str, home: str, command: list[str], data: bytes, deadline: float) -> None:
         """Start it.
 
-        :param home: the only one of all homes that it sees; empty for none.
+        :param home: the only one of all homes that it sees.
         :param data: its standard input.
         """
         super().__init__(deadline)
@@ -144,7 +169,8 @@ class Unit(Job):
             # Should whoever waits be killed. It would not know who else works on the app then.
             f"RuntimeMaxSec={deadline + GRACE:.0f}",
             f"BindPaths=-{TEMPORARY.format(account)}",
-            *([f"BindPaths={quoted(home)}"] if home else []),
+            # Where somebody deleted it there is none to be seen, and the work itself says so.
+            f"BindPaths={quoted('-' + home)}",
             "WorkingDirectory=/",
         ]
         options = [f"--property={one}" for one in properties]
@@ -233,29 +259,20 @@ def each(jobs: Iterable[tuple[str, Callable[[], Job]]], at_once: int, limit: int
 def run(account: str, command: list[str], data: bytes = b"", deadline: float = 60, limit: int = 65536) -> bytes:
     """Return what a command says with the rights of an account, on both its outputs.
 
+    :param account: empty for the rights that this process has.
+    :param data: its standard input, where it has another account's rights.
     :param deadline: seconds.
     :param limit: bytes of its answer.
     :raises Unanswered: it gave none.
     """
-    try:
-        home = pwd.getpwnam(account).pw_dir
-    except KeyError:
-        raise Unanswered(f"account {account} is not there") from None
-    answer = each([(account, partial(Unit, account, home, command, data, deadline))], 1, limit)[account]
+    start: Callable[[], Job] = partial(Command, command, deadline)
+    if account:
+        try:
+            home = pwd.getpwnam(account).pw_dir
+        except KeyError:
+            raise Unanswered(f"account {account} is not there") from None
+        start = partial(Unit, account, home, command, data, deadline)
+    answer = each([(account, start)], 1, limit)[account]
     if isinstance(answer, Unanswered):
         raise answer
     return answer
-
-
-def own(command: list[str], deadline: float) -> bytes:
-    """Return what a command of one's own says, at most 64 KiB of it.
-
-    :raises OSError: there is no such command, or it failed.
-    :raises subprocess.SubprocessError: it did not end in time.
-    """
-    with tempfile.TemporaryFile() as output:
-        subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL, timeout=deadline, check=True
-        )
-        output.seek(0)
-        return output.read(1 << 16)

@@ -23,12 +23,15 @@ from ansible_collections.hosted.flask.plugins.module_utils.findings import (
     Failed,
     Finding,
     Skipped,
+    disk,
     error,
     examine,
     output,
+    room,
     warning,
 )
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
+from ansible_collections.hosted.flask.plugins.module_utils.processes import listeners
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 
 MIB, DAY = 1 << 20, 86400
@@ -69,7 +72,7 @@ def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
             "nginx": lambda: nginx(root),
             "ports": lambda: ports(call["ports"], "nginx"),
             "clock": clock,
-            "updates": lambda: updates(root),
+            "updates": updates,
         }
         if os.path.exists(FIREWALL):
             checks["firewall"] = lambda: firewall(root)
@@ -123,41 +126,6 @@ def addresses() -> list[str]:
 
 
 # --- room
-
-
-def disk(folders: list[str]) -> list[Finding]:
-    """See that the disks below ``folders`` have room, for data and for names."""
-    found, seen = [], set()
-    for folder in folders:
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            device, at = os.stat(folder).st_dev, os.statvfs(folder)
-            if device not in seen:
-                found += room(folder, at.f_blocks * at.f_frsize, at.f_bavail * at.f_frsize, at.f_files, at.f_favail)
-                seen.add(device)
-    return found
-
-
-def room(folder: str, size: int, free: int, names: int, free_names: int, quota: str = "") -> list[Finding]:
-    """Judge one disk, or what an account may have of one.
-
-    :param size: its bytes, ``free`` of them for accounts; 0 where there is no limit.
-    :param names: its inodes; 0 where there is no limit.
-    :param quota: whose quota it is, empty where it is a whole disk.
-    """
-    check, where = ("quota", f"in the quota of {quota}") if quota else ("disk", f"on the disk of {folder}")
-    do = f"du -xh --max-depth=3 {folder} | sort -h | tail -20 shows what takes it; keep_releases says how many are kept"
-    do += ", server_account_disk how much an account may take" if quota else ""
-    left = f"{free // MIB} of {size // MIB} MiB are free {where}"
-    found = []
-    if free < min(size * 0.05, 512 * MIB):
-        found.append(error(check, left, do))
-    elif free < min(size * 0.1, 2048 * MIB):
-        found.append(warning(check, left, do))
-    if names and free_names < names * 0.05:
-        what = f"{free_names} of {names} inodes are free {where}"
-        do = f"du -x --inodes --max-depth=3 {folder} | sort -n | tail -20 shows where many small files are"
-        found.append((error if free_names < names * 0.01 else warning)(check, what, do))
-    return found
 
 
 def quotas(homes: dict[str, str]) -> list[Finding]:
@@ -259,40 +227,27 @@ def nginx(root: bool) -> list[Finding]:
 
 
 def ports(wanted: list[int], program: str) -> list[Finding]:
-    """See that ``program`` listens on its ports."""
-    found = []
+    """See that ``program``, run by root, listens on its ports."""
+    found, there = [], listeners(wanted)
     for port in wanted:
-        sockets = listeners(port)
-        if not sockets:
+        if port not in there:
             do = f"systemctl status {program}, then systemctl start {program}"
             found.append(error("ports", f"nobody listens on port {port}", do))
             continue
-        pids = owners(sockets)
-        others = {pid: name for pid, name in pids.items() if name != program}
-        for pid, name in sorted(others.items()):
-            what = f"process {pid} ({name}) listens on port {port} instead of {program}"
-            found.append(error("ports", what, f"Stop it for good, then systemctl restart {program}"))
+        for pid, uid, path in there[port]:
+            # Without root only one's own processes can be seen.
+            if pid and not (Path(path).name == program and uid in (0, front())):
+                what = f"process {pid} ({path}, uid {uid}) listens on port {port} instead of {program}"
+                found.append(error("ports", what, f"Stop it for good, then systemctl restart {program}"))
     return found
 
 
-def listeners(port: int) -> set[str]:
-    """Return the inodes of the sockets that listen on a TCP port."""
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(FileNotFoundError):
-            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
-            found |= {row[9] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
-    return found
-
-
-def owners(inodes: set[str]) -> dict[int, str]:
-    """Return the processes that have sockets, and their names; without root only one's own can be seen."""
-    found, wanted = {}, {f"socket:[{inode}]" for inode in inodes}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if any(os.readlink(item.path) in wanted for item in os.scandir(f"/proc/{name}/fd")):
-                found[int(name)] = Path(f"/proc/{name}/comm").read_text().strip()
-    return found
+def front() -> int:
+    """Return the number of the account that nginx works as, -1 where there is none."""
+    try:
+        return pwd.getpwnam("www-data").pw_uid
+    except KeyError:
+        return -1
 
 
 def firewall(root: bool) -> list[Finding]:
@@ -358,7 +313,10 @@ def valid(domain: str, mode: str, certificate: str, now: float, renew: str) -> l
     :param renew: what to do for a new one.
     """
     words = ["-noout", "-startdate", "-enddate", *(["-checkhost", domain] if domain != "_" else [])]
-    run = subprocess.run(["openssl", "x509", *words], input=certificate, capture_output=True, text=True, timeout=20)
+    # Whoever listens there made it: it is read with nobody's rights.
+    run = subprocess.run(
+        ["openssl", "x509", *words], input=certificate, capture_output=True, text=True, timeout=20, **nobody()
+    )
     dates = dict(line.split("=", 1) for line in run.stdout.splitlines() if line.startswith("not"))
     begin, end = (ssl.cert_time_to_seconds(dates[key]) for key in ("notBefore", "notAfter"))
     found = []
@@ -377,17 +335,20 @@ def valid(domain: str, mode: str, certificate: str, now: float, renew: str) -> l
     return found
 
 
+def nobody() -> dict[str, Any]:
+    """Return what makes a command run without root's rights."""
+    return {} if os.geteuid() else {"user": "nobody", "group": "nogroup", "extra_groups": []}
+
+
 # --- updates
 
 
-def updates(root: bool) -> list[Finding]:
+def updates() -> list[Finding]:
     """Tell of security updates that wait, by the lists of packages as they are: nothing is fetched."""
-    # As somebody who may not write its caches.
-    rights = {"user": "nobody", "group": "nogroup", "extra_groups": []} if root else {}
     words = ["-o", "Debug::NoLocking=1", "--simulate", "--with-new-pkgs", "upgrade"]
     found, waiting = [], []
     try:
-        waiting = security(output("apt-get", *words, **rights))
+        waiting = security(output("apt-get", *words, **nobody()))  # Who may not write its caches.
     except Failed as why:
         # With one package that lacks another it plans nothing at all, and whoever upgrades each day neither.
         do = "apt-get check says what is wrong, apt-get --fix-broken install mends what a package lacks"

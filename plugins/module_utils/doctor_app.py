@@ -15,7 +15,15 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.hosted.flask.plugins.module_utils.findings import Finding, Skipped, error, examine, warning
+from ansible_collections.hosted.flask.plugins.module_utils.files import contents, last
+from ansible_collections.hosted.flask.plugins.module_utils.findings import (
+    Finding,
+    Skipped,
+    disk,
+    error,
+    examine,
+    warning,
+)
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
@@ -53,8 +61,15 @@ def look(home: Home) -> dict[str, Any]:
             "venv": lambda: venv(here),
             "permissions": lambda: permissions(here),
             "connections": lambda: connections(here),
+            "disk": lambda: data_disk(here),
         }
     )
+
+
+def data_disk(home: Home) -> list[Finding]:
+    """See that there is room for data where that is on another disk than the home, which the host's own check sees."""
+    data = home.root / "data"
+    return disk([data]) if data.stat().st_dev != home.home.stat().st_dev else []
 
 
 def supervisorctl(home: Home, *words: str) -> str:
@@ -107,9 +122,8 @@ def programs(home: Home) -> list[Finding]:
             if info["statename"] == "STOPPED":
                 do = f"Somebody stopped it: {supervisorctl(home, 'start', name)}"
             found.append((warning if info["statename"] == "STARTING" else error)("programs", what, do))
-    with contextlib.suppress(FileNotFoundError), open(home.log("supervisord"), "rb") as log:
-        log.seek(max(0, os.fstat(log.fileno()).st_size - (1 << 18)))
-        found += ends(home, log.read().decode(errors="replace"), time.time())
+    with contextlib.suppress(FileNotFoundError):
+        found += ends(home, last(home.log("supervisord"), 1 << 18).decode(errors="replace"), time.time())
     return found
 
 
@@ -219,7 +233,7 @@ def venv(home: Home) -> list[Finding]:
         gone = os.readlink(python) if python.is_symlink() else python
         what = f"venv {path.name} has lost its interpreter {gone}; the app would not start again"
         return [error("venv", what, do)]
-    lines = dict(line.split("=", 1) for line in (path / "pyvenv.cfg").read_text().splitlines() if "=" in line)
+    lines = dict(line.split("=", 1) for line in contents(path / "pyvenv.cfg").decode().splitlines() if "=" in line)
     settings = {key.strip(): value.strip() for key, value in lines.items()}
     built = settings.get("version_info", settings.get("version", ""))
     now = subprocess.run(
@@ -304,7 +318,7 @@ def unreachable(path: Path, name: str) -> Path | None:
 
 def connections(home: Home) -> list[Finding]:
     """Connect to the databases and brokers that the app's settings name."""
-    lines = [*home.env(), *(home.slots / "live/.hosted/env").read_text(errors="replace").splitlines()]
+    lines = [*home.env(), *contents(home.slots / "live/.hosted/env").decode(errors="replace").splitlines()]
     places: dict[str, list[str]] = {}
     found = []
     for key, value in settings(lines).items():

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 TEXT_LIMIT = 65536  # bytes of a file that a diff still shows
-SHORTEST = 4  # characters of a secret that is taken out of what is shown; less would take words apart
+READ_LIMIT = 8 << 20  # bytes of a file of ours; a larger one is not ours
+HASH_LIMIT = 64 << 20  # bytes of a file that is told by its hash
 
 
 def write(path: Path, content: str | bytes, mode: int, name_too: bool = True) -> None:
@@ -83,12 +88,46 @@ def sync(folder: Path) -> None:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to read it; nothing else than a file, which could keep its reader for ever.
+
+    :raises OSError: it is not there, or no file.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no file, but something that is read without an end", str(path))
+        yield file
+
+
+def contents(path: Path, limit: int = READ_LIMIT) -> bytes:
+    """Return what is in a file.
+
+    :param limit: bytes.
+    :raises OSError: it is not there, no file, or larger.
+    """
+    with opened(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+    return data
+
+
+def last(path: Path, limit: int, offset: int = 0) -> bytes:
+    """Return the end of a file, at most ``limit`` bytes of what follows its first ``offset``.
+
+    :raises OSError: it is not there, or no file.
+    """
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(offset if offset <= size else 0, size - limit))
+        return file.read(limit)
+
+
 def tail(log: Path, offset: int, lines: int = 60) -> str:
     """Return the last lines of what a log got since ``offset``, bytes from its start."""
     try:
-        with open(log, "rb") as file:
-            file.seek(offset if offset <= os.fstat(file.fileno()).st_size else 0)
-            text = file.read()[-20000:].decode(errors="replace")
+        text = last(log, 20000, offset).decode(errors="replace")
     except OSError:
         return "(none)"
     shown = "\n".join(legible(line) for line in text.splitlines())
@@ -99,7 +138,7 @@ def legible(line: str) -> str:
     """Return a line of a log; of one that is JSON, what spans lines (a traceback) stands below it as it was written."""
     try:
         record = json.loads(line) if line.startswith("{") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         return line
@@ -117,8 +156,19 @@ def size(path: Path) -> int:
 
 
 def text_of(path: Path | None) -> str:
-    """Return a file's text for a diff, empty where there is no file."""
-    return "" if path is None or not path.exists() else decode(path.read_bytes())
+    """Return a file's text for a diff, or a word for what is too large, not text or no file; empty where nothing is."""
+    if path is None:
+        return ""
+    try:
+        with opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > HASH_LIMIT:
+                return f"({size} bytes)\n"
+            return decode(file.read(HASH_LIMIT))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return f"({error.strerror})\n"
 
 
 def decode(data: bytes) -> str:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 # level ("error" or "warning"), check, what and do; who collects them adds the host and the app.
 Finding = dict[str, str]
 ERROR, WARNING = "error", "warning"
+MIB = 1 << 20
+SECONDS = 90  # for one check, more than any command in one may take
 
 
 class Failed(OSError):
     """A command could not look; the text has its own words."""
+
+
+class TooLong(OSError):
+    """A check did not come to its end."""
 
 
 class Skipped(Exception):
@@ -40,7 +49,8 @@ def examine(checks: dict[str, Callable[[], list[Finding]]]) -> dict[str, Any]:
     checked, skipped = [], {}
     for name, check in checks.items():
         try:
-            findings += check()
+            with deadline():
+                findings += check()
         except Skipped as why:
             skipped[name] = str(why)
         except (OSError, ValueError, KeyError, LookupError, subprocess.SubprocessError) as why:
@@ -50,6 +60,25 @@ def examine(checks: dict[str, Callable[[], list[Finding]]]) -> dict[str, Any]:
         else:
             checked.append(name)
     return {"findings": findings, "checked": checked, "skipped": skipped}
+
+
+@contextlib.contextmanager
+def deadline() -> Iterator[None]:
+    """End what takes too long, such as a peer that answers byte by byte.
+
+    :raises TooLong: it did.
+    """
+
+    def end(*_: object) -> None:
+        raise TooLong(f"no end after {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def output(*command: str, no: int = 0, **options: Any) -> str:
@@ -70,3 +99,40 @@ def output(*command: str, no: int = 0, **options: Any) -> str:
         said = (run.stderr.strip() or run.stdout.strip() or "no word").splitlines()[-1]
         raise Failed(f"{command[0]} ended with {run.returncode}: {said[-300:]}")
     return run.stdout
+
+
+def disk(folders: Iterable[str | Path]) -> list[Finding]:
+    """See that the disks below ``folders`` have room, for data and for names."""
+    found, seen = [], set()
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            device, at = os.stat(folder).st_dev, os.statvfs(folder)
+            if device not in seen:
+                found += room(
+                    str(folder), at.f_blocks * at.f_frsize, at.f_bavail * at.f_frsize, at.f_files, at.f_favail
+                )
+                seen.add(device)
+    return found
+
+
+def room(folder: str, size: int, free: int, names: int, free_names: int, quota: str = "") -> list[Finding]:
+    """Judge one disk, or what an account may have of one.
+
+    :param size: its bytes, ``free`` of them for accounts; 0 where there is no limit.
+    :param names: its inodes; 0 where there is no limit.
+    :param quota: whose quota it is, empty where it is a whole disk.
+    """
+    check, where = ("quota", f"in the quota of {quota}") if quota else ("disk", f"on the disk of {folder}")
+    do = f"du -xh --max-depth=3 {folder} | sort -h | tail -20 shows what takes it; keep_releases says how many are kept"
+    do += ", server_account_disk how much an account may take" if quota else ""
+    left = f"{free // MIB} of {size // MIB} MiB are free {where}"
+    found = []
+    if free < min(size * 0.05, 512 * MIB):
+        found.append(error(check, left, do))
+    elif free < min(size * 0.1, 2048 * MIB):
+        found.append(warning(check, left, do))
+    if names and free_names < names * 0.05:
+        what = f"{free_names} of {names} inodes are free {where}"
+        do = f"du -x --inodes --max-depth=3 {folder} | sort -n | tail -20 shows where many small files are"
+        found.append((error if free_names < names * 0.01 else warning)(check, what, do))
+    return found

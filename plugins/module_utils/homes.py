@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import http.client
 import json
 import os
@@ -17,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from ansible_collections.hosted.flask.plugins.module_utils.files import SHORTEST, write
+from ansible_collections.hosted.flask.plugins.module_utils.answers import ENTRY, Untrue, parsed
+from ansible_collections.hosted.flask.plugins.module_utils.files import contents, last, write
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv
@@ -78,9 +80,10 @@ class Home:
     def read(self, release: str | None) -> dict[str, Any]:
         """Return a release's own description, empty where there is none."""
         try:
-            return json.loads((self.releases / (release or "none") / "release.json").read_text())
-        except (OSError, ValueError):
+            description = json.loads(contents(self.releases / (release or "none") / "release.json"))
+        except (OSError, ValueError, RecursionError):
             return {}
+        return description if isinstance(description, dict) else {}
 
     def as_released(self, release: str) -> Home:
         """Return this app as a kept release describes it.
@@ -107,7 +110,7 @@ class Home:
     def env(self) -> list[str]:
         """Return the lines of the file that every release of the app reads before its own settings."""
         try:
-            return (self.root / "env").read_text(errors="surrogateescape").splitlines()
+            return contents(self.root / "env").decode(errors="surrogateescape").splitlines()
         except FileNotFoundError:
             return []
 
@@ -119,7 +122,7 @@ class Home:
         if self.key():
             return
         kept = self.root / "data/secret_key"
-        own = kept.read_text(errors="replace").strip() if kept.is_file() else ""
+        own = contents(kept).decode(errors="replace").strip() if kept.is_file() else ""
         key = own if KEY.fullmatch(own) else secrets.token_hex(32)
         lines = [*self.env(), f"SECRET_KEY={shlex.quote(key)}"]
         write(self.root / "env", "\n".join([*lines, ""]).encode(errors="surrogateescape"), 0o600)
@@ -130,9 +133,9 @@ class Home:
         for release in self.releases.glob("*/release.json"):
             names = self.read(release.parent.name).get("secrets", [])
             with contextlib.suppress(OSError, ValueError):
-                settings = shlex.split((release.with_name(".hosted") / "env").read_text())
+                settings = shlex.split(contents(release.with_name(".hosted") / "env").decode())
                 found |= {value for name, _, value in (word.partition("=") for word in settings) if name in names}
-        return {value for value in found if len(value) >= SHORTEST}
+        return found - {""}
 
     # --- what answers
 
@@ -149,18 +152,19 @@ class Home:
             return None
         return headers.get("x-release") if 200 <= status < 300 else None
 
-    def front(self) -> tuple[str, str | None]:
+    def front(self, timeout: float = 10) -> tuple[str, str | None]:
         """Ask for the app through its front as a visitor on this host does: what it answers, and which release."""
         host, path = self.url()
         scheme, _, address = self.app["front"].rpartition("://")
         try:
-            connection = Tls(address, host) if scheme == "https" else http.client.HTTPConnection(address, timeout=10)
+            kind = functools.partial(Tls, name=host) if scheme == "https" else http.client.HTTPConnection
+            connection = kind(address, timeout=timeout)
             with contextlib.closing(connection):
                 connection.request("GET", path, headers={"Host": host})
                 answer = connection.getresponse()
                 return str(answer.status), answer.headers["X-Release"]
         except (OSError, http.client.HTTPException) as error:
-            return str(error), None
+            return str(error) or type(error).__name__, None
 
     # --- who works on it, and who did
 
@@ -229,12 +233,15 @@ class Home:
             os.fsync(file.fileno())
 
     def history(self) -> list[dict[str, Any]]:
-        """Return the history, oldest first; a line that a full disk cut short is passed over."""
+        """Return the history, oldest first and the last MiB of it.
+
+        Passed over is a line that a full disk cut short, and one that says what we would not have written.
+        """
         entries = []
         with contextlib.suppress(FileNotFoundError):
-            for line in (self.root / "history.jsonl").read_text().splitlines():
-                with contextlib.suppress(ValueError):
-                    entries.append(json.loads(line))
+            for line in last(self.root / "history.jsonl", 1 << 20).splitlines():
+                with contextlib.suppress(Untrue):
+                    entries.append(parsed(line, ENTRY))
         return entries
 
     def good(self) -> list[str]:
@@ -252,9 +259,9 @@ class Home:
 class Tls(http.client.HTTPSConnection):
     """A connection to the front's own address that asks for a name; its certificate is not this one's business."""
 
-    def __init__(self, address: str, name: str) -> None:
+    def __init__(self, address: str, name: str, timeout: float) -> None:
         """Know whom to ask for what."""
-        super().__init__(address, timeout=10)
+        super().__init__(address, timeout=timeout)
         self.name = name
 
     def connect(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.hosted.flask.plugins.module_utils.files import discard, text_of, write
+from ansible_collections.hosted.flask.plugins.module_utils.files import discard, tail, text_of, write
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.processes import family, memory
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
@@ -17,6 +17,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.switch import Switch
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import VenvError
 
 Result = dict[str, Any]
+FRONT = 10.0  # seconds for a front that was started or set up a moment ago
 
 
 def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
@@ -26,13 +27,14 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
     :param check: change nothing, only tell.
     :returns: ``changed``, ``actions`` (what was or would be done), ``diff``, ``warnings``, and ``missing``
         (contents that must be sent before anything can be done).
-    :raises Refused: see its text; visitors still get what they got before.
+    :raises Refused: see its text; visitors still get what they got before. Or the release is live, but the front does
+        not lead to it.
     """
     shipment = Shipment(home, blobs)
     release, live, venv = shipment.release, home.live(), home.venv()
     unchanged = live == release and venv.ready and text_of(home.ini) == home.app["program"]
     if unchanged and not home.standby_ini.exists() and home.serves("live") == live:
-        return {"changed": False, "actions": [], "diff": []}
+        return front_again(home, release, check)
     actions = [f"release {live or 'none'} -> {release}"] if live != release else []
     actions += [f"build venv {venv.path.name}"] if not venv.ready else []
     actions += [f"restart {name}" for name in (home.programs.app, *home.programs.services)]
@@ -58,7 +60,31 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
                     discard(home.releases / release)  # Kept, it would push out one that worked.
                 raise
         prune(home, home.app["keep_releases"])
+        prove_front(home, release)
     return {**result, "warnings": switch.warnings}
+
+
+def front_again(home: Home, release: str, check: bool) -> Result:
+    """See that visitors get a release that is live and healthy, and start the app's own router anew where they do not.
+
+    :returns: as :func:`deploy`.
+    :raises Refused: the front answers something else.
+    """
+    router = home.programs.router
+    result: Result = {"changed": False, "actions": [], "diff": []}
+    # In check mode a front that is provisioned first has not been.
+    if (check and not router) or by_front(home, release, FRONT)[0]:
+        return result
+    if router:
+        actions = [f"restart {router}"]
+        result = {"changed": True, "actions": actions, "diff": told(home, actions)}
+    if not check:
+        with home.lock():
+            if router:
+                home.programs.kill(router)  # Stopping gracefully waits for what hangs in it.
+                home.programs.renew(router)
+            prove_front(home, release)
+    return result
 
 
 def told(home: Home, actions: list[str]) -> list[dict[str, str]]:
@@ -126,7 +152,7 @@ def rollback(home: Home, wanted: str, check: bool) -> Result:
             relink(old.releases / release / ".hosted/venv", venv)
             switch.run()
         prune(old, old.app["keep_releases"])
-    prove_front(old, release)
+        prove_front(old, release)
     return {**result, "warnings": switch.warnings}
 
 
@@ -136,16 +162,40 @@ def place(home: Home) -> str:
 
 
 def prove_front(home: Home, release: str) -> None:
-    """See that visitors get a release.
+    """See that visitors get a release; a front that was started or set up a moment ago gets some seconds.
 
     :raises Refused: the front answers something else.
     """
-    answer, served = home.front()
-    if served != release:
-        raise Refused(
-            f"app {home.name}: release {release} is live, but the front at {home.app['front']} answers {answer}"
-            f" of release {served or 'none'}. Run playbooks/provision.yml, and read the front's log."
-        )
+    router, deadline = home.programs.router, time.monotonic() + FRONT
+    while True:
+        # One answer may take as long as the release's own.
+        reached, said = by_front(home, release, max(FRONT, home.app["health"]["timeout"]))
+        if reached:
+            return
+        if time.monotonic() > deadline or (router and home.programs.ended(router)):
+            break
+        time.sleep(0.05)
+    if router:
+        log = home.log(router)
+        what = f"Is another process on that port? See below, and deploy again.\n{log} ends:\n{tail(log, 0)}"
+    else:
+        what = "Run playbooks/provision.yml, and read the front's log."
+    raise Refused(
+        f"app {home.name}: release {release} is live, but visitors do not get it:"
+        f" the front at {home.app['front']} {said}. {what}"
+    )
+
+
+def by_front(home: Home, release: str, timeout: float) -> tuple[bool, str]:
+    """Ask for an app through its front: whether it leads to a release, and what it answers.
+
+    A front that lets not everybody in (maintenance, limits, or whom the app's own lines in it refuse) answers itself,
+    and knows the app.
+    """
+    answer, served = home.front(timeout)
+    closed = {"401", "403", "429"} | ({"503"} if home.closed.exists() else set())
+    reached = served == release or (served is None and not home.programs.router and answer in closed)
+    return reached, f"answers {answer} of release {served or 'none'}"
 
 
 def restart(home: Home, check: bool) -> Result:
@@ -161,8 +211,10 @@ def restart(home: Home, check: bool) -> Result:
     result: Result = {"changed": True, "actions": actions, "release": live, "diff": told(home, actions)}
     if check:
         return result
-    with same.lock(), recorded(same, "restart", live) as switch:
-        switch.run()
+    with same.lock():
+        with recorded(same, "restart", live) as switch:
+            switch.run()
+        prove_front(same, live)
     return {**result, "warnings": switch.warnings}
 
 

@@ -6,9 +6,14 @@ import http.client
 import socket
 import struct
 import time
+import xml.parsers.expat
 import xmlrpc.client
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
+
+# Of one answer of supervisord: bytes, and seconds between two pieces of it. None of the calls waits for a program.
+LIMIT, SECONDS = 4 << 20, 30
 
 # linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, NLMSG_DONE, NLMSG_ERROR = 4, 20, 0x301, 3, 2
@@ -145,13 +150,29 @@ class UnixTransport(xmlrpc.client.Transport):
     """XML-RPC over a unix socket."""
 
     def __init__(self, path: str) -> None:
-        """Speak to the socket at ``path``; a stop may take as long as the longest request."""
+        """Speak to the socket at ``path``."""
         super().__init__()
         self.path = path
 
     def make_connection(self, host: object) -> UnixConnection:
         """Return a connection of its own for each call: supervisord keeps none."""
-        return UnixConnection(self.path, timeout=900)
+        return UnixConnection(self.path, timeout=SECONDS)
+
+    def parse_response(self, response: http.client.HTTPResponse) -> Any:
+        """Return what an answer says, if it is as short as supervisord's are.
+
+        :raises OSError: it is longer, or not XML.
+        """
+        data = response.read(LIMIT + 1)
+        if len(data) > LIMIT:
+            raise OSError(f"it answers with more than {LIMIT} bytes")
+        parser, unmarshaller = self.getparser()
+        try:
+            parser.feed(data)
+            parser.close()
+            return unmarshaller.close()
+        except (xml.parsers.expat.ExpatError, xmlrpc.client.ResponseError, ValueError, LookupError, TypeError) as error:
+            raise OSError(f"its answer cannot be read ({type(error).__name__}: {error})") from None
 
 
 def supervisor(path: str) -> xmlrpc.client.ServerProxy:

@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.hosted.flask.plugins.module_utils import answers, confined, releases
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
+from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 
 Do = Callable[[dict[str, Any], dict[str, bytes], dict[str, Any]], dict[str, Any]]
@@ -155,23 +156,13 @@ def taken(app: dict[str, Any], said: bytes | confined.Unanswered, verb: str) -> 
     return failure(answers.visible(text))
 
 
-def without_secrets(answer: dict[str, Any], home: Home) -> dict[str, Any]:
-    """Return an answer without the app's secrets and the key that was made for it here.
+def without_secrets(result: dict[str, Any], home: Home) -> dict[str, Any]:
+    """Return a result without the app's secrets and the key that was made for it here.
 
     What the app itself says as it fails may hold them, and ``ansible-playbook -vvv`` shows all that a host answers.
     """
-    secrets = sorted(home.secrets(), key=len, reverse=True)
-
-    def hide(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: hide(item) for name, item in value.items()}
-        if isinstance(value, list):
-            return [hide(item) for item in value]
-        for secret in secrets if isinstance(value, str) else ():
-            value = value.replace(secret, "********")
-        return value
-
-    return hide(answer)
+    mask = Mask(home.secrets())
+    return answers.taken(result, answers.APP, lambda text: answers.visible(mask.text(text)))
 
 
 def main(call: dict[str, Any], contents: bytes, do: Do = work) -> dict[str, Any]:

@@ -12,13 +12,13 @@ import json
 import re
 import shlex
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.module_utils import answers
-from ansible_collections.hosted.flask.plugins.module_utils.files import SHORTEST
+from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
 
 PACKAGE = "ansible_collections.hosted.flask.plugins.module_utils"
@@ -86,14 +86,19 @@ def run(
     :param shape: what the answer must be like, see ``module_utils/answers.py``.
     :returns: the answer, all text in it visible; ``failed`` and ``msg`` where there is none, or none to be believed.
     """
-    named = interpreter(action, task_vars)
+    named, mask = interpreter(action, task_vars), Mask(secrets)
+
+    def show(text: str) -> str:
+        return answers.visible(mask.text(text))
+
+    command = f"{shlex.quote(named)} -Ic {shlex.quote(START)}"
     try:
-        result = ask(action, f"{shlex.quote(named)} -Ic {shlex.quote(START)}", module, call, contents, shape)
+        return ask(action, command, module, call, contents, shape, show)
     except NoAnswer as error:
-        result = {"failed": True, "msg": f"host: what ran there ended with {error.code} and no answer:\n{error}"}
+        words = f"host: what ran there ended with {error.code} and no answer:\n{error}"
     except answers.Untrue as why:
-        result = {"failed": True, "msg": distrust(why)}
-    return remove_values(result, {text for text in secrets if len(text) >= SHORTEST})
+        words = distrust(why)
+    return {"failed": True, "msg": show(words)}
 
 
 def look(action: ActionBase, call: dict[str, Any], task_vars: dict[str, Any], sudoable: bool) -> dict[str, Any]:
@@ -107,7 +112,7 @@ def look(action: ActionBase, call: dict[str, Any], task_vars: dict[str, Any], su
     command = f"sh -c {shlex.quote(FIND)} sh {shlex.quote(START)}"
     if Path(named).is_absolute():
         command = f"{shlex.quote(str(named))} -Ic {shlex.quote(START)}"
-    return ask(action, command, "look", call, b"", answers.LOOK, sudoable=sudoable)
+    return ask(action, command, "look", call, b"", answers.LOOK, answers.visible, sudoable=sudoable)
 
 
 def ask(
@@ -117,6 +122,7 @@ def ask(
     call: dict[str, Any],
     contents: bytes,
     shape: Any,
+    show: Callable[[str], str],
     **options: Any,
 ) -> dict[str, Any]:
     """Return what the host answers to a call.
@@ -136,7 +142,7 @@ def ask(
     if not last.startswith("{"):
         words = (text[-6000:] for text in (given["stderr"].strip(), said) if text)
         raise NoAnswer(given["rc"], answers.visible("\n".join(words)))
-    return answers.parsed(last, shape)
+    return answers.parsed(last, shape, show)
 
 
 def distrust(why: answers.Untrue) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -19,9 +21,10 @@ from ansible.playbook.task import Task
 from ansible.template import Templar
 from ansible_collections.hosted.flask.plugins.action import preflight, release
 from ansible_collections.hosted.flask.plugins.module_utils import answers
+from ansible_collections.hosted.flask.plugins.module_utils.listen import SLOTS
 from ansible_collections.hosted.flask.plugins.module_utils.work import unpack
 from ansible_collections.hosted.flask.plugins.plugin_utils import remote
-from support import BIN, completed
+from support import BIN, ROOT, completed
 
 CONNECTION = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
 DESCRIPTION = {"folder": "", "commit": "", "supervisor_socket": "/s", "front": "127.0.0.1:80"}
@@ -263,6 +266,52 @@ def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, a
 def test_an_absent_app_needs_nothing(tmp_path: Path) -> None:
     row = app(server="gunicorn", state="absent", server_options={"worker_class": "gevent"}, folder=str(tmp_path))
     assert preflight.check_requirements([row], tmp_path, {"pythons": {}}, "apps.yml") == []
+
+
+# --- where an app's sockets lie
+
+
+def in_the_way(platform: str, home: str, row: dict[str, Any]) -> list[str]:
+    """Return what preflight has against an app in this home."""
+    accounts = {row["account"]: {"uid": 1001, "home": home, "ours": True}} if platform == "server" else {}
+    host = {"os": "debian 13", "systemd": True, "uid": 0, "pythons": {row["python"]: "3.13"}, "ports": {}}
+    check = functools.partial(preflight.ActionModule._check_host, None, [{**row, "account_named": False}])
+    return check(platform, {**host, "accounts": accounts}, Path(home), "apps.yml", False)
+
+
+@pytest.mark.parametrize(
+    ("platform", "name", "limit"),
+    [("local", "shop", 102 - 27), ("local", "s" * 31, 102 - 54), ("server", "shop", 107 - 27)],
+)
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_a_place_whose_sockets_nobody_could_connect_to_is_refused(
+    platform: str, name: str, limit: int, letter: str
+) -> None:
+    """Their names are counted in bytes."""
+    home = "/" + letter * ((limit - 1) // len(letter.encode()))
+    home += "y" * (limit - len(home.encode()))
+    row = app(name, home=home)
+    assert in_the_way(platform, home, row) == []
+    assert in_the_way(platform, f"{home}z", {**row, "state": "absent"}) == [], "what was there before can still go"
+    [message] = in_the_way(platform, f"{home}z", row)
+    size = {"local": 102, "server": 107}[platform]
+    assert f"Allowed: at most {size} bytes for a socket's name, and these are {size + 1}." in message
+    assert message.endswith({"local": "Fix it in the place of the checkout.", "server": "Fix it in the home of account "
+                             + row["account"] + "."}[platform])  # fmt: skip
+
+
+def test_a_limit_is_known_for_every_socket_that_is_made() -> None:
+    folders = [ROOT / "plugins/module_utils", *ROOT.glob("roles/*/templates"), ROOT / "roles/supervisord"]
+    texts = [
+        file.read_text() for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".j2", ".yml")
+    ]
+    named = {name for text in texts for name in re.findall(r"run/(?:[^\s\"']*/)?(\w+)\.sock\b", text)}
+    named |= {*SLOTS, "listen"}
+    assert named >= {"current", "live", "standby", "supervisor", "listen"}
+    for local in (True, False):
+        known = preflight.sockets(app(), "/home/shop", local)
+        assert {Path(path).stem for path in known} >= named
+        assert set(known.values()) <= {99, 102, 107}
 
 
 # --- what the host layer knows of an app

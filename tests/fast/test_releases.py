@@ -10,10 +10,12 @@ import contextlib
 import dataclasses
 import functools
 import http.client
+import http.server
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,17 +27,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.hosted.flask.plugins.action import preflight
 from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS, ActionModule, pack
 from ansible_collections.hosted.flask.plugins.module_utils import programs, releases, switch
 from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 from ansible_collections.hosted.flask.plugins.module_utils.shipping import Shipment
-from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
+from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask, listens
 from ansible_collections.hosted.flask.plugins.module_utils.switch import Switch
 from ansible_collections.hosted.flask.plugins.plugin_utils import remote
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements
-from support import completed, free_port, process, program_states, render, supervisord, tree, until
+from support import (
+    NGINX,
+    completed,
+    free_port,
+    process,
+    program_states,
+    render,
+    short_folder,
+    supervisord,
+    tool,
+    tree,
+    until,
+)
 from test_actions import Here
 
 FLASK = """\
@@ -119,6 +134,7 @@ class Site:
     source: Path
     port: int  # of its HTTP router, 0 for an app that has none
     name: str
+    front: str = ""  # of an app that has none
 
     @property
     def root(self) -> Path:
@@ -147,7 +163,7 @@ class Site:
             self.name,
             home=str(self.home),
             router=router,
-            front=router,
+            front=router or self.front,
             proxy_hops=0,
             folder=str(self.source),
             commit="",
@@ -268,7 +284,13 @@ WITH_ROUTER = {
     "rolled_back",
     "rolled_back_no_further",
     "told_status",
+    "port_that_another_has",
+    "router_that_does_not_answer",
+    "socket_with_the_longest_name",
+    "socket_with_a_longer_name",
 }
+# Their apps lie in another home, in which run/current.sock of the first has as many bytes as the router can use.
+LONG = {"socket_with_the_longest_name": "a" * 20, "socket_with_a_longer_name": "b" * 21}
 
 
 def story(function: Callable[[Site], None]) -> Callable[[Site], None]:
@@ -286,6 +308,24 @@ def tell(function: Callable[[Site], None], site: Site) -> None:
         site.deploy(state="absent", purge=True)
 
 
+@contextlib.contextmanager
+def front(folder: Path, sites: list[Site]) -> Iterator[None]:
+    """Stand in front of apps without a router as nginx does on a server, each at the address that it has for that."""
+    (folder / "uwsgi.conf").write_text(render("nginx", "uwsgi.conf.j2"))
+    servers = [
+        f"server {{ listen {site.front}; location / {{ include {folder}/uwsgi.conf;"
+        f" uwsgi_param HTTP_X_HOSTED_APP {site.name}; uwsgi_pass unix:{site.root}/run/current.sock; }} }}"
+        for site in sites
+    ]
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    port = 'map "" $hosted_flask_port { default ":$server_port"; }'
+    (folder / "nginx.conf").write_text("\n".join([user + NGINX.format(folder), port, *servers, "}"]))
+    command = [tool("nginx"), "-e", "stderr", "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
+    with process(command, folder / "nginx.log"):
+        until(f"nginx listens, see {folder}/nginx.log", lambda: listens(int(sites[0].front.rpartition(":")[2])))
+        yield
+
+
 @pytest.fixture(scope="module")
 def told(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
     """Start all stories at once and return what becomes of them."""
@@ -294,14 +334,25 @@ def told(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     # With so many at once a restart may take longer than the holder of the sockets lets visitors wait.
     patient = switch.LISTEN.replace("AWAY = 10.0", "AWAY = 60.0")
     assert patient != switch.LISTEN
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(24) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(24) as pool, contextlib.ExitStack() as held:
+        long_home = held.enter_context(contextlib.contextmanager(short_folder)())
+        long_home /= "x" * (102 - len(f"{long_home}//apps/{LONG['socket_with_the_longest_name']}/run/current.sock"))
+        held.enter_context(supervisord(long_home))
         patch.setattr(switch, "LISTEN", patient)
         sites = {
             name: Site(home, folder / name, free_port() if name in WITH_ROUTER else 0, f"app_{number}")
             for number, name in enumerate(STORIES)
         }
+        for name, long in LONG.items():
+            sites[name].home, sites[name].name = long_home, long
+        without = [site for site in sites.values() if not site.port]
+        for site in without:
+            site.front = f"127.0.0.1:{free_port()}"
+        held.enter_context(front(folder, without))
         # The longest are the last ones, and start first.
-        yield {name: pool.submit(tell, STORIES[name], sites[name]) for name in reversed(STORIES)}
+        futures = {name: pool.submit(tell, STORIES[name], sites[name]) for name in reversed(STORIES)}
+        held.callback(wait, futures.values())
+        yield futures
     os.umask(before)
 
 
@@ -891,6 +942,85 @@ def told_status(site: Site) -> None:
     }
 
 
+# --- what visitors get
+
+
+def not_reached(site: Site, answer: str, **row: Any) -> str:
+    """Deploy an app whose front does not lead to it: that is told, also when there is nothing else to do."""
+    for _ in range(2):
+        with pytest.raises(Refused, match=f"is live, but visitors do not get it: the front at .* answers {answer}"):
+            site.deploy(**row)
+    assert [(entry["action"], entry["result"]) for entry in site.history()][-1] == ("deploy", "live")
+    return site.live()
+
+
+@story
+def port_that_another_has(site: Site) -> None:
+    """The next deploy after it is free starts the router."""
+    site.write(PLAIN)
+    server = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(site.port)]
+    with process(server, site.source.with_suffix(".log"), cwd=site.source):
+        until("it listens", lambda: listens(site.port))
+        live = not_reached(site, "404 of release none")
+        result = site.deploy(check=True)
+        assert (result["changed"], result["actions"]) == (True, [f"restart {site.name}-http"])
+    result = site.deploy()
+    assert (result["changed"], result["actions"]) == (True, [f"restart {site.name}-http"])
+    site.assert_at_rest(live)
+    begin = time.monotonic()
+    assert not site.deploy()["changed"]
+    assert time.monotonic() - begin < 5
+
+
+@story
+def router_that_does_not_answer(site: Site) -> None:
+    """Stopped by hand or hanging, the same deploy again starts it anew, and the app goes on."""
+    site.write(PLAIN)
+    live, router = site.deploy()["id"], f"{site.name}-http"
+    pid = site.pid()
+    for harm in (signal.SIGSTOP, None):
+        if harm:
+            os.killpg(site.at().programs.info(router)["pid"], harm)
+        else:
+            site.at().programs.stop(router)
+        result = site.deploy()
+        assert (result["changed"], result["actions"]) == (True, [f"restart {router}"])
+        site.assert_at_rest(live)
+    assert site.pid() == pid
+    assert not site.deploy()["changed"]
+
+
+@story
+def front_that_is_not_there(site: Site) -> None:
+    """Nothing is changed by that, and nothing is to be done once it is there again."""
+    site.write(PLAIN)
+    before, site.front = site.front, f"127.0.0.1:{free_port()}"
+    live = not_reached(site, ".*refused")
+    pid = site.pid()
+    assert not site.deploy(check=True)["changed"], "what is provisioned first may set it up"
+    with pytest.raises(Refused, match="visitors do not get it"):
+        releases.restart(site.at(), False)
+    assert site.pid() != pid
+    site.front = before
+    assert not site.deploy()["changed"]
+    site.assert_at_rest(live)
+
+
+@story
+def socket_with_the_longest_name(site: Site) -> None:
+    """The router can use it."""
+    assert len(os.fsencode(site.root / "run/current.sock")) == preflight.UWSGI_CONNECTS
+    site.write(PLAIN)
+    site.assert_at_rest(site.deploy()["id"])
+
+
+@story
+def socket_with_a_longer_name(site: Site) -> None:
+    """The router listens and answers nothing, and a deploy sees that: preflight's limit is the true one."""
+    site.write(PLAIN)
+    not_reached(site, ".* of release none")
+
+
 # --- gunicorn
 
 
@@ -1224,7 +1354,7 @@ def test_the_history_is_the_accounts_own_and_outlives_a_torn_line(plain: Site) -
     home.root.mkdir(parents=True)
     assert home.history() == []
     for number in range(2):
-        home.remember("deploy", f"r{number}", time.monotonic(), "live", number=number)
+        home.remember("deploy", f"r{number}", time.monotonic(), "live", shown=0.1)
     file = home.root / "history.jsonl"
     assert file.stat().st_mode & 0o777 == 0o600
     with open(file, "a") as torn:
@@ -1368,6 +1498,50 @@ def test_the_id_is_made_of_all_that_a_release_is(plain: Site) -> None:
     (plain.source / "requirements.txt").write_text("flask\n")
     names.append(name())
     assert len(set(names)) == len(names)
+
+
+FRONTS = {
+    "led_there": (200, "r1", "", False, True),
+    "led_there_by_a_redirect": (302, "r1", "", False, True),
+    "to_another_release": (200, "r0", "", False, False),
+    "to_something_else": (200, None, "", False, False),
+    "knows_no_such_app": (404, None, "", False, False),
+    "reaches_nobody": (502, None, "", False, False),
+    "another_apps_answer_to_too_many": (429, "r0", "", False, False),
+    "lets_not_everybody_in": (401, None, "", False, True),
+    "refuses_networks": (403, None, "", False, True),
+    "has_had_too_many": (429, None, "", False, True),
+    "closed": (503, None, "", True, True),
+    "broken": (503, None, "", False, False),
+    "router_of_another": (403, None, "router", False, False),
+}
+
+
+@pytest.mark.parametrize(("status", "release", "router", "closed", "reached"), FRONTS.values(), ids=FRONTS)
+def test_what_a_front_says(
+    status: int, release: str | None, router: str, closed: bool, reached: bool, tmp_path: Path
+) -> None:
+    """One that knows the app and refuses whom it may refuse is no reason to refuse a deploy."""
+
+    class Front(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802
+            self.send_response(status)
+            if release:
+                self.send_header("X-Release", release)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Front) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        home = at_rest(tmp_path, front=f"http://127.0.0.1:{server.server_port}", router=router)
+        if closed:
+            home.closed.touch()
+        found = releases.by_front(home, "r1", 10)
+        thread.join(10)
+    assert found == (reached, f"answers {status} of release {release or 'none'}")
 
 
 # --- maintenance
