@@ -1,4 +1,4 @@
-"""Secrets taken out of what is shown, also where a text holds them quoted, encoded, wrapped or cut short.
+"""Secrets taken out of what is shown, also where a text holds them quoted, encoded or wrapped.
 
 A text is not searched for all ways to write a secret, which nobody can list: its escapes are decoded, once and again,
 and the secret is looked for in what comes out. Only base64 and hex are looked for as they are. All of it takes time
@@ -22,7 +22,6 @@ SHORTEST = 4  # characters of a secret that is taken out of what is shown; less 
 ENCODED = 8  # characters of one that is also looked for where it is encoded
 SENTENCE = 16  # characters of a line with blanks that is hidden without the other lines of its secret
 PASSES = 4  # so often is a text decoded: JSON in JSON in an URL in a repr
-GRAM, FRAGMENT = 8, 16  # where eight characters are a random secret's, sixteen in a row are hidden
 
 ESCAPE = re.compile(
     r"""
@@ -37,9 +36,8 @@ ESCAPE = re.compile(
 )
 LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "e": "\x1b", "E": "\x1b"}
 FOLDED = {upper: upper + 32 for upper in range(ord("A"), ord("F") + 1)}
-HEX = re.compile(rf"[0-9A-Fa-f]{{{FRAGMENT},}}")
+HEX = re.compile(r"[0-9A-Fa-f]{16,}")
 ARMOUR = re.compile(r"-----(BEGIN|END) [A-Z0-9 ]+-----")
-RANDOM = re.compile(r"(?=[A-Za-z+/=_-]*[0-9])(?=[0-9+/=_-]*[A-Za-z])[A-Za-z0-9+/=_-]{24,}")
 NAMED = r"[\w.-]{0,40}(?:token|secret|passw|pwd|key|sig|auth|credential)[\w.-]{0,40}"
 PARAMETER = re.compile(rf"([?&;#]{NAMED}=)([^&;#\s\"'<>]+)", re.IGNORECASE)
 URL = re.compile(r"(?s)([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)")
@@ -115,27 +113,22 @@ class Mask:
 
 
 class Forms:
-    """Texts of at least ``SHORTEST`` characters that are looked for all at once, and what is left of random ones."""
+    """Texts of at least ``SHORTEST`` characters that are looked for all at once."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        """Index them: random ones by each eight characters, the others by how they start, the longest first."""
+        """Index them by how they start, the longest first."""
         starts: dict[str, list[str]] = {}
-        self._grams: dict[str, tuple[str, int]] = {}
         for text in sorted(set(texts), key=lambda text: (-len(text), text)):
-            if not RANDOM.fullmatch(text) or len(set(text)) < FRAGMENT - 4:
-                starts.setdefault(text[:SHORTEST], []).append(text)
-            for word in RANDOM.findall(text):
-                for at in range(len(word) - GRAM + 1):
-                    self._grams.setdefault(word[at : at + GRAM], (word, at))
+            starts.setdefault(text[:SHORTEST], []).append(text)
         self._by_start = {start: tuple(found) for start, found in starts.items()}
         self._starts = re.compile(one_of(list(starts)), re.DOTALL)
 
     def __bool__(self) -> bool:
         """Whether there is one."""
-        return bool(self._by_start or self._grams)
+        return bool(self._by_start)
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield from where to where one stands in a text, or at least ``FRAGMENT`` characters of a random one."""
+        """Yield from where to where one stands in a text."""
         at = 0
         while self._by_start and (found := self._starts.search(text, at)):
             at = found.start()
@@ -145,27 +138,6 @@ class Forms:
                 yield at, at + length
                 at += max(0, length - 256)  # Another one may start before this one ends.
             at += 1
-        if self._grams:
-            yield from self._fragments(text)
-
-    def _fragments(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where a random word stands, whole or cut off: any piece has a gram at a multiple of eight."""
-        end = at = 0
-        grams, last_gram = self._grams, len(text) - GRAM
-        while at <= last_gram:
-            if (gram := text[at : at + GRAM]) in grams and len(set(gram)) > 3:
-                word, offset = grams[gram]
-                start, first = at, offset
-                while start > end and first and text[start - 1] == word[first - 1]:
-                    start, first = start - 1, first - 1
-                stop, last = at + GRAM, offset + GRAM
-                while stop < len(text) and last < len(word) and text[stop] == word[last]:
-                    stop, last = stop + 1, last + 1
-                if stop - start >= FRAGMENT or (end and start == end):
-                    yield start, stop
-                    end = stop
-                    at = max(at, stop - stop % GRAM - GRAM)
-            at += GRAM
 
 
 class View:
@@ -235,7 +207,7 @@ def forms(secret: str) -> set[str]:
 def in_base64(secret: str) -> set[str]:
     """Return a secret in base64: alone, and as a part of a longer text, which it may start in at three places."""
     found = set()
-    for text in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], quote(secret, "")}:
+    for text in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], quoted(secret)}:
         data = as_bytes(text)
         whole = base64.b64encode(data).decode().rstrip("=")
         inner = [
@@ -250,6 +222,11 @@ def in_hex(secret: str) -> set[str]:
     """Return a secret in lower hex; one that is hex itself may be shown in the other case."""
     data = as_bytes(secret)
     return {data.hex(), data.hex(":"), data.hex(" "), *([secret.lower()] if HEX.fullmatch(secret) else [])}
+
+
+def quoted(text: str) -> str:
+    """Return a text as a part of a URL."""
+    return quote(as_bytes(text), safe="")
 
 
 def as_bytes(text: str) -> bytes:
@@ -276,7 +253,7 @@ def credentials_of(text: str) -> set[str]:
         secrets.add(password or name)
         harmless |= {name} if password else set()
     secrets |= {unquote(secret) for secret in secrets}
-    return {*secrets, *(quote(secret, "") for secret in secrets)} - harmless
+    return {*secrets, *map(quoted, secrets)} - harmless
 
 
 def without_credentials(text: str) -> str:
