@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,16 @@ SOCKET = 107
 UWSGI_CONNECTS = 102
 # supervisord binds NAME.PID before it renames it (http.py), and the kernel's largest process id is 4194304.
 SUPERVISOR_SOCKET = SOCKET - len(".4194304")
+
+
+RESOLVING = 60.0  # seconds for uv to find packages that fit together
+UV_NEEDS = re.compile(
+    r"PATH|HOME|LANG|LC_ALL|TMPDIR|NETRC|XDG_(CACHE|CONFIG|DATA)_HOME|(UV|PIP)_\w+|SSL_CERT_(FILE|DIR)"
+    r"|(?i:(https?|all|no)_proxy)"
+)
+# What uv says where this machine cannot tell: no index answers, or a package has to be built, which the host does.
+UNTOLD = ("network", "failed to fetch", "no usable wheels", "building from source is disabled", "failed to build",
+          "download and build", "building source distributions")  # fmt: skip
 
 
 class ActionModule(ActionBase):
@@ -513,13 +525,31 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
         known = project / ".cache/resolved" / hashlib.sha256((needs.text + version).encode()).hexdigest()
         if uv is None or not version or known.exists():
             continue
-        run = subprocess.run(
-            [uv, "pip", "compile", "-", "--quiet", "--no-annotate", "--no-header", "--python-version", version],
-            input=needs.text + needs.server, capture_output=True, text=True, cwd=app["folder"],
-        )  # fmt: skip
+        words = ["--quiet", "--no-annotate", "--no-header", "--no-build", "--python-version", version, *user_settings()]
+        with tempfile.TemporaryDirectory() as empty:
+            try:
+                run = subprocess.run(
+                    [uv, "pip", "compile", "-", *words], input=needs.text + needs.server, capture_output=True,
+                    text=True, errors="replace", cwd=empty, env=uv_environment(), timeout=RESOLVING,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                continue
         if run.returncode == 0:
             known.parent.mkdir(parents=True, exist_ok=True)
             known.touch()
-        elif "network" not in run.stderr.lower() and "Failed to fetch" not in run.stderr:
+        elif not any(words in run.stderr.lower() for words in UNTOLD):
             problems.add(at, app["requirements"], f"packages that exist and fit together. uv: {run.stderr.strip()}")
     return problems.found
+
+
+def user_settings() -> list[str]:
+    """Return how uv is told the settings of its user, and of nobody else: it would look for more around its folder."""
+    if "UV_CONFIG_FILE" in os.environ:
+        return []
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "uv/uv.toml")
+    return ["--config-file", str(own)] if own.is_file() else ["--no-config"]
+
+
+def uv_environment() -> dict[str, str]:
+    """Return what of the environment uv needs: where an index is and how to reach it."""
+    return {key: value for key, value in os.environ.items() if UV_NEEDS.fullmatch(key)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,39 @@ from pathspec import GitIgnoreSpec
 # Never shipped: what is made from the source, what belongs to a tool, and what survives releases.
 NEVER = (".git", ".hg", ".svn", ".venv", "venv", "__pycache__", "*.pyc", "instance", "node_modules",
          ".pytest_cache", ".mypy_cache", ".ruff_cache", ".DS_Store")  # fmt: skip
+
+TEXT = 1 << 20  # bytes of a file that is read here for what it says
+
+
+def content(top: Path, path: str | Path, limit: int | None = None) -> bytes:
+    """Return a source's file: a regular one that lies below ``top``, also behind its links.
+
+    :raises ValueError: it is another thing, lies elsewhere or has more than ``limit`` bytes; nothing of it was read.
+    """
+    try:
+        real = (top / path).resolve(strict=True)
+        if not real.is_relative_to(top.resolve()):
+            raise ValueError(f"{path} leads out of the source")
+        if not stat.S_ISREG(real.lstat().st_mode):
+            raise ValueError(f"{path} is no file")
+        file = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(file, "rb") as opened:
+            told = os.fstat(file)
+            if not stat.S_ISREG(told.st_mode):
+                raise ValueError(f"{path} is no file")
+            if limit is not None and told.st_size > limit:
+                raise ValueError(f"{path} has more than {limit} bytes")
+            return opened.read() if limit is None else opened.read(limit)
+    except (OSError, RuntimeError) as error:  # A link in a circle is the latter, up to Python 3.12.
+        raise ValueError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'a circle of links'})") from None
+
+
+def lines_of(top: Path, path: Path) -> list[str]:
+    """Return the lines of an ignore file; none where it is no small file of the source."""
+    try:
+        return content(top, path, TEXT).decode(errors="replace").splitlines()
+    except ValueError:
+        return []
 
 
 def collect(folder: Path, without: str = "") -> list[str]:
@@ -28,8 +62,7 @@ def walk(top: Path, folder: Path, specs: list[tuple[Path, GitIgnoreSpec]], witho
     """Yield the files below ``folder``, under the ignore files of the folders above it."""
     lines: list[str] = list(NEVER) if folder == top else []
     for name in (".gitignore", ".deployignore"):
-        if (folder / name).is_file():
-            lines += (folder / name).read_text().splitlines()
+        lines += lines_of(top, folder / name)
     if lines:
         specs = [*specs, (folder, GitIgnoreSpec.from_lines(lines))]
     with os.scandir(folder) as entries:
