@@ -8,7 +8,6 @@ import io
 import json
 import os
 import socket
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK, Untrue
 from ansible_collections.hosted.flask.plugins.plugin_utils import frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
+from ansible_collections.hosted.flask.plugins.plugin_utils.git import head_of
 from ansible_collections.hosted.flask.plugins.plugin_utils.remote import distrust, run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect
 
@@ -180,12 +180,8 @@ def pack(contents: dict[str, Path]) -> bytes:
 
 
 def commit_of(folder: Path) -> str:
-    """Return the git commit of a source folder, marked where the folder differs from it; empty without git."""
-    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
-        return ""
-    git = ["git", "-C", str(folder)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-    if head.returncode:
-        return ""
-    dirty = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True).stdout
-    return head.stdout.strip() + ("+" if dirty else "")
+    """Return the git commit of a source folder; empty without git.
+
+    Whether the folder differs from it is not asked: git would run the programs that the repository names.
+    """
+    return head_of(folder)

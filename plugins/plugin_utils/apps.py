@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import io
 import ipaddress
 import os
 import re
 import shlex
-import shutil
-import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.hosted.flask.plugins.module_utils.masking import without_credentials
+from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import close, environment_for, shown
 from ansible_collections.hosted.flask.plugins.plugin_utils.frontends import HASHED, LOCKS, MADE
+from ansible_collections.hosted.flask.plugins.plugin_utils.git import export, git, remove
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORMS = ("local", "server")
@@ -301,32 +300,42 @@ def locate(source: str | dict[str, str], project: Path) -> tuple[str, str]:
     :raises ValueError: git cannot fetch it; the message says what is allowed instead.
     """
 
-    def git(*words: str) -> str:
-        env = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
-        run = subprocess.run(["git", *words], capture_output=True, text=True, env=env)
-        if run.returncode:
-            raise ValueError(f"a repository and a version that git can fetch ({run.stderr.strip()})")
-        return run.stdout.strip()
-
     if isinstance(source, str):
         return str(project / source), ""
-    clone = project / ".cache/sources" / hashlib.sha256(source["git"].encode()).hexdigest()[:16]
-    if not clone.is_dir():
-        git("clone", "--quiet", "--bare", "--", source["git"], str(clone))
-    git("-C", str(clone), "fetch", "--quiet", "--tags", "--force", "origin", "+refs/heads/*:refs/heads/*")
-    commit = git("-C", str(clone), "rev-parse", "--verify", "--end-of-options", source["version"] + "^{commit}")
-    tree = clone / "trees" / commit
-    if not tree.is_dir():
-        partial = clone / "trees" / f"{commit}.{os.getpid()}"
-        partial.mkdir(parents=True)
-        archive = subprocess.run(["git", "-C", str(clone), "archive", commit], capture_output=True, check=True)
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            # Debian 12's Python has no filters yet; git itself writes no path that leaves the folder.
-            tar.extractall(partial, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-        try:
-            partial.rename(tree)
-        except OSError:  # Another host's fork of the same run was faster.
-            shutil.rmtree(partial)
+    url, version = str(source["git"]), str(source["version"])
+    bare, env = environment_for(url)
+    if bare.startswith("-") or "::" in bare.partition("/")[0] or version.startswith("-"):
+        raise ValueError("a repository and a version that git can fetch (it starts like an option or names a program)")
+    sources = project / ".cache/sources"
+    close(sources)
+    clone = sources / hashlib.sha256(url.encode()).hexdigest()[:16]
+    try:
+        if not clone.is_dir():
+            partial = clone.with_name(f"{clone.name}.{os.getpid()}")
+            remove(partial)
+            git("clone", "--quiet", "--bare", "--template=", "--", bare, str(partial), folder=None, env=env)
+            try:
+                partial.rename(clone)
+            except OSError:  # Another host's fork of the same run was faster.
+                remove(partial)
+        git("fetch", "--quiet", "--tags", "--force", "--end-of-options", bare, "+refs/heads/*:refs/heads/*",
+            folder=clone, env=env)  # fmt: skip
+        commit = git("rev-parse", "--verify", "--end-of-options", version + "^{commit}", folder=clone).decode().strip()
+        tree = clone / "trees" / commit
+        if not tree.is_dir():
+            partial = clone / "trees" / f"{commit}.{os.getpid()}"
+            remove(partial)
+            partial.mkdir(parents=True)
+            try:
+                export(clone, commit, partial)
+                partial.rename(tree)
+            except OSError:  # Another host's fork of the same run was faster.
+                remove(partial)
+            except ValueError:
+                remove(partial)
+                raise
+    except ValueError as error:
+        raise ValueError(without_credentials(str(error))) from None
     return str(tree), commit
 
 
@@ -403,7 +412,7 @@ def complete(
                 try:
                     app["folder"], app["commit"] = locate(app["source"], project)
                 except ValueError as error:
-                    problems.add(f"{at}.source", app["source"], str(error))
+                    problems.add(f"{at}.source", shown(app["source"]), str(error))
                     continue
                 check_source(app, at, problems)
             elif isinstance(app["source"], str) and (project / app["source"]).is_dir():

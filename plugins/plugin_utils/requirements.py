@@ -43,6 +43,9 @@ class Requirements:
         lines: list[str] = []
         collect(folder, Path(name), lines, ())
         text = "\n".join(lines) + "\n"
+        for line in text.replace("\\\n", "").splitlines():  # As pip and uv read it: an option may be on two lines.
+            if LOCAL.search(line) or VARIABLE.search(line):
+                raise ValueError(f"packages by name or URL (line {line.strip()[:200]!r} in {name} points at a file)")
         needs = (ROOT / "roles" / server / "files/requirements.txt").read_text()
         own = {"uwsgi": {"uwsgi", "pyuwsgi"}}.get(server, {server})
         return cls(text, "" if packages(text) & own else needs)
