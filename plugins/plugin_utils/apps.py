@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import ipaddress
+import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.masking import withou
 from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import close, environment_for, shown
 from ansible_collections.hosted.flask.plugins.plugin_utils.frontends import HASHED, LOCKS, MADE
 from ansible_collections.hosted.flask.plugins.plugin_utils.git import export, git, remove
+from ansible_collections.hosted.flask.plugins.plugin_utils.source import content, is_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORMS = ("local", "server")
@@ -269,24 +272,24 @@ def check_source(app: dict[str, Any], at: str, problems: Problems) -> None:
     if found:
         stem = source.joinpath(found[1], *found[2].split(".")[1:])
         files = [stem.with_name(stem.name + ".py"), stem / "__init__.py"]
-        file = next((item for item in files if item.is_file()), None)
+        file = next((item for item in files if is_file(source, item)), None)
         if file is None:
             allowed = f"a module of the source ({files[0]} is missing)"
             problems.add(f"{at}.module", app["module"], allowed)
-        elif found[3] not in (names := set(top_level_names(file))) and "*" not in names:
+        elif found[3] not in (names := set(top_level_names(source, file))) and "*" not in names:
             allowed = f"a name that {file} defines" + (f" ({', '.join(sorted(names))})" if names else "")
             problems.add(f"{at}.module", app["module"], allowed)
-    if not (source / app["requirements"]).is_file():
+    if not is_file(source, app["requirements"]):
         allowed = f"a file of the source that lists at least flask ({source / app['requirements']} is missing)"
         problems.add(f"{at}.requirements", app["requirements"], allowed)
     page = app["maintenance"]["page"]
-    if page and not (source / page).is_file():
+    if page and not is_file(source, page):
         allowed = f"a file of the source, or '' for a plain page ({source / page} is missing)"
         problems.add(f"{at}.maintenance.page", page, allowed)
     if app["frontend"]:
         front = source / app["frontend"]
-        missing = [] if (front / "package.json").is_file() else [front / "package.json"]
-        missing += [] if any((front / lock).is_file() for lock in LOCKS) else [front / LOCKS[0]]
+        missing = [] if is_file(source, front / "package.json") else [front / "package.json"]
+        missing += [] if any(is_file(source, front / lock) for lock in LOCKS) else [front / LOCKS[0]]
         if missing:
             allowed = "a folder of the source that holds package.json and the lock of npm, or '' for none"
             problems.add(f"{at}.frontend", app["frontend"], f"{allowed} ({missing[0]} is missing)")
@@ -339,21 +342,38 @@ def locate(source: str | dict[str, str], project: Path) -> tuple[str, str]:
     return str(tree), commit
 
 
-def top_level_names(file: Path) -> Iterator[str]:
-    """Yield the names that a Python file binds at its top level; ``*`` for what cannot be told."""
+PARSED = 1 << 20  # bytes of a module that is parsed
+NAMES = """
+import ast, json, resource, sys, warnings
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+warnings.simplefilter("ignore")
+found = []
+for node in ast.walk(ast.parse(sys.stdin.buffer.read())):
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        found.append(node.name)
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        found.append(node.id)
+    elif isinstance(node, (ast.Import, ast.ImportFrom)):
+        found += [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+print(json.dumps(found))
+"""
+
+
+def top_level_names(top: Path, file: Path) -> list[str]:
+    """Return the names that a Python file of a source binds at its top level; ``*`` for what cannot be told.
+
+    Code that nests deeply ends the process that parses it, without a word: it is another one, with limits.
+    """
     try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):
-        yield "*"  # The release itself will say it better: with its own traceback.
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield node.name
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            for alias in node.names:
-                yield (alias.asname or alias.name).split(".")[0]
+        text = content(top, file, PARSED)
+        run = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", NAMES], input=text, capture_output=True, timeout=20, env={}, cwd="/"
+        )
+        return json.loads(run.stdout) if run.returncode == 0 else ["*"]
+    except (ValueError, OSError, subprocess.TimeoutExpired, RecursionError):
+        return ["*"]  # The release itself will say it better: with its own traceback.
 
 
 def complete(

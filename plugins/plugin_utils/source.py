@@ -14,6 +14,7 @@ NEVER = (".git", ".hg", ".svn", ".venv", "venv", "__pycache__", "*.pyc", "instan
          ".pytest_cache", ".mypy_cache", ".ruff_cache", ".DS_Store")  # fmt: skip
 
 TEXT = 1 << 20  # bytes of a file that is read here for what it says
+ENTRIES, DEPTH = 100_000, 100  # files of a source, and folders in one another
 
 
 def content(top: Path, path: str | Path, limit: int | None = None) -> bytes:
@@ -39,6 +40,23 @@ def content(top: Path, path: str | Path, limit: int | None = None) -> bytes:
         raise ValueError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'a circle of links'})") from None
 
 
+def is_file(top: Path, path: str | Path) -> bool:
+    """Whether a source has this file, below ``top`` also behind its links."""
+    try:
+        real = (top / path).resolve(strict=True)
+        return real.is_relative_to(top.resolve()) and real.is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def leads_inside(link: Path, top: Path) -> bool:
+    """Whether a link ends below ``top``."""
+    try:
+        return link.resolve().is_relative_to(top.resolve())
+    except (OSError, RuntimeError):
+        return False
+
+
 def lines_of(top: Path, path: Path) -> list[str]:
     """Return the lines of an ignore file; none where it is no small file of the source."""
     try:
@@ -47,19 +65,30 @@ def lines_of(top: Path, path: Path) -> list[str]:
         return []
 
 
-def collect(folder: Path, without: str = "") -> list[str]:
+def collect(folder: Path, without: str = "", left: list[str] | None = None) -> list[str]:
     """Return the files of a source that a release holds, as sorted paths relative to it.
 
     Left out is what ``.gitignore`` files of the source say (``.deployignore`` beside one is read as well),
     and what is never shipped. A symlink is followed where it stays inside the source.
 
     :param without: a folder of the source that is left out too.
+    :param left: gets the paths that a release cannot hold: links that lead out of the source, and what is no file.
     """
-    return sorted(walk(folder, folder, [], folder / without if without else None))
+    without_it = folder / without if without else None
+    return sorted(walk(folder, folder, [], without_it, [] if left is None else left, [0]))
 
 
-def walk(top: Path, folder: Path, specs: list[tuple[Path, GitIgnoreSpec]], without: Path | None) -> Iterator[str]:
+def walk(
+    top: Path,
+    folder: Path,
+    specs: list[tuple[Path, GitIgnoreSpec]],
+    without: Path | None,
+    left: list[str],
+    count: list[int],
+) -> Iterator[str]:
     """Yield the files below ``folder``, under the ignore files of the folders above it."""
+    if len(folder.parts) - len(top.parts) > DEPTH:
+        raise ValueError(f"at most {DEPTH} folders in one another")
     lines: list[str] = list(NEVER) if folder == top else []
     for name in (".gitignore", ".deployignore"):
         lines += lines_of(top, folder / name)
@@ -68,16 +97,22 @@ def walk(top: Path, folder: Path, specs: list[tuple[Path, GitIgnoreSpec]], witho
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda item: item.name):
             path = Path(entry.path)
+            count[0] += 1
+            if count[0] > ENTRIES:
+                raise ValueError(f"at most {ENTRIES} files, also behind links")
             is_dir = entry.is_dir()
             if path == without:
                 continue
             if any(spec.match_file(f"{path.relative_to(base)}{'/' if is_dir else ''}") for base, spec in specs):
                 continue
-            if entry.is_symlink() and not path.resolve().is_relative_to(top.resolve()):
+            if entry.is_symlink() and not leads_inside(path, top):
+                left.append(str(path.relative_to(top)))
                 continue
             if is_dir and entry.is_symlink() and any(path.samefile(up) for up in (folder, *folder.parents)):
                 continue  # A circle.
             if is_dir:
-                yield from walk(top, path, specs, without)
+                yield from walk(top, path, specs, without, left, count)
             elif entry.is_file():
                 yield str(path.relative_to(top))
+            else:
+                left.append(str(path.relative_to(top)))
