@@ -113,7 +113,7 @@ class ActionModule(ActionBase):
         if problems and arguments["refuse"]:
             raise AnsibleActionFail("\n".join(problems))
         chosen = [app for app in apps if arguments["only"] in ("", app["name"])]
-        warnings = build_frontends(chosen, project) if arguments["sources"] else []
+        warnings = build_frontends(chosen, project, bool(self._task.check_mode)) if arguments["sources"] else []
         for app in apps:
             place(app, platform, host, base, front, domains)
         stamp = self._stamp(apps, task_vars, [domains, pairs])
@@ -474,7 +474,7 @@ def url(
     return f"{scheme}://{address}{app['mount'].rstrip('/')}/"
 
 
-def build_frontends(apps: list[dict[str, Any]], project: Path) -> list[str]:
+def build_frontends(apps: list[dict[str, Any]], project: Path, check: bool = False) -> list[str]:
     """Build the front ends of the apps that have one, where they are not built yet.
 
     :returns: a warning for each that cannot be built here.
@@ -485,9 +485,14 @@ def build_frontends(apps: list[dict[str, Any]], project: Path) -> list[str]:
         if app["state"] == "absent" or not app["frontend"]:
             continue
         try:
-            app["frontend_built"] = str(frontends.built(app, project))
+            app["frontend_built"] = str(frontends.built(app, project, check))
         except frontends.BuildError as error:
             problems.append(str(error))
+        except frontends.NotYet:
+            app["frontend_built"] = ""
+            warnings.append(
+                f"app {app['name']}: its front end ({app['frontend']}) is not built yet, and a check builds none."
+            )
         except frontends.Unsuited as why:
             app["frontend_built"] = ""
             warnings.append(

@@ -15,6 +15,7 @@ NEVER = (".git", ".hg", ".svn", ".venv", "venv", "__pycache__", "*.pyc", "instan
 
 TEXT = 1 << 20  # bytes of a file that is read here for what it says
 ENTRIES, DEPTH = 100_000, 100  # files of a source, and folders in one another
+STARS = 8  # in a line of an ignore file
 
 
 def content(top: Path, path: str | Path, limit: int | None = None) -> bytes:
@@ -60,9 +61,12 @@ def leads_inside(link: Path, top: Path) -> bool:
 def lines_of(top: Path, path: Path) -> list[str]:
     """Return the lines of an ignore file; none where it is no small file of the source."""
     try:
-        return content(top, path, TEXT).decode(errors="replace").splitlines()
+        lines = content(top, path, TEXT).decode(errors="replace").splitlines()
     except ValueError:
         return []
+    if any(line.count("*") > STARS or len(line) > 1000 for line in lines if not line.startswith("#")):
+        raise ValueError(f"lines of {path} with at most {STARS} stars and 1000 characters")  # Slow to match.
+    return lines
 
 
 def collect(folder: Path, without: str = "", left: list[str] | None = None) -> list[str]:
@@ -100,7 +104,10 @@ def walk(
             count[0] += 1
             if count[0] > ENTRIES:
                 raise ValueError(f"at most {ENTRIES} files, also behind links")
-            is_dir = entry.is_dir()
+            try:
+                is_dir = entry.is_dir()
+            except OSError:  # A circle of links.
+                is_dir = False
             if path == without:
                 continue
             if any(spec.match_file(f"{path.relative_to(base)}{'/' if is_dir else ''}") for base, spec in specs):
