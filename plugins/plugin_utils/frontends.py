@@ -55,7 +55,7 @@ class Unsuited(Exception):
 def inputs(folder: Path, top: Path | None = None) -> list[str]:
     """Return the files that a front end is built from, as sorted paths relative to its ``folder``.
 
-    Also those that git ignores: Vite reads ``.env.local``. A link is followed where it stays in ``top``, the app's source.
+    Also those that git ignores: Vite reads ``.env.local``. Links are followed below ``top``, the app's source.
     """
     found = []
     for at, folders, names in os.walk(folder, followlinks=True):

@@ -1,4 +1,4 @@
-"""Sources whose author is hostile: nothing outside of them is read or written, nothing runs, and one message says it."""
+"""Hostile sources: nothing outside of them is read or written, nothing runs, and one message says it."""
 
 from __future__ import annotations
 
@@ -229,3 +229,57 @@ def test_uv_obeys_no_file_of_a_source_and_builds_nothing() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "environ", environment)
         assert preflight.uv_environment() == {"HOME": "/h", "UV_INDEX_URL": "u"}
+
+
+def crafted(place: Place, *entries: tuple[str, str, bytes]) -> dict[str, str]:
+    """Return a git source whose tree has these entries: mode, name and content, or the entries of a folder."""
+    place.git("init", "-q", "-b", "main")
+
+    def store(kind: str, data: bytes) -> str:
+        words = ["git", "-C", str(place.source), "hash-object", "-w", "--literally", "-t", kind, "--stdin"]
+        return subprocess.run(words, input=data, check=True, capture_output=True).stdout.decode().strip()
+
+    def named(mode: str, name: str, kind: str, data: bytes) -> bytes:
+        return f"{mode} {name}".encode() + b"\0" + bytes.fromhex(store(kind, data))
+
+    folder = named("100644", "x", "blob", b"written")
+    data = b"".join(
+        named(mode, name, "tree" if mode == "40000" else "blob", folder if mode == "40000" else text)
+        for mode, name, text in (
+            *entries,
+            ("100644", "requirements.txt", b"flask\n"),
+            ("100644", "wsgi.py", b"app=1\n"),
+        )
+    )
+    commit = f"tree {store('tree', data)}\nauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\nx\n"
+    (place.source / ".git/refs/heads/main").write_text(store("commit", commit.encode()) + "\n")
+    return {"git": str(place.source), "version": "main"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "refused"),
+    [
+        ([("120000", "a", b"@"), ("40000", "a", b"")], False),
+        ([("120000", "A", b"@"), ("40000", "b", b"")], False),
+        ([("40000", "..", b"")], True),
+        ([("40000", ".git", b"")], True),
+        ([("40000", ".GIT", b"")], True),
+        ([("100644", "../evil", b"")], True),
+        ([("100644", "a\\b", b"")], True),
+        ([("100644", "a\nb", b"")], True),
+    ],
+)
+def test_a_hostile_tree_writes_nothing_outside(
+    entries: list[tuple[str, str, bytes]], refused: bool, tmp_path: Path
+) -> None:
+    place = Place(tmp_path)
+    outside = str(place.outside).encode()
+    source = crafted(place, *[(mode, name, data.replace(b"@", outside)) for mode, name, data in entries])
+    before = tree(place.outside)
+    rows, where = [{"name": "shop", "source": source}], "apps.yml"
+    [*found], problems = apps.complete(rows, platform="server", defaults={}, project=tmp_path / "p", where=where)
+    assert tree(place.outside) == before
+    assert len(problems) == refused, problems
+    if not refused:
+        assert not any(path.is_symlink() for path in Path(found[0]["folder"]).rglob("*"))
+    assert (tmp_path / "p/.cache/sources").stat().st_mode & 0o777 == 0o700
