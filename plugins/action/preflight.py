@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,16 @@ SOCKET = 107
 UWSGI_CONNECTS = 102
 # supervisord binds NAME.PID before it renames it (http.py), and the kernel's largest process id is 4194304.
 SUPERVISOR_SOCKET = SOCKET - len(".4194304")
+
+
+RESOLVING = 60.0  # seconds for uv to find packages that fit together
+UV_NEEDS = re.compile(
+    r"PATH|HOME|LANG|LC_ALL|TMPDIR|NETRC|XDG_(CACHE|CONFIG|DATA)_HOME|(UV|PIP)_\w+|SSL_CERT_(FILE|DIR)"
+    r"|(?i:(https?|all|no)_proxy)"
+)
+# What uv says where this machine cannot tell: no index answers, or a package has to be built, which the host does.
+UNTOLD = ("network", "failed to fetch", "no usable wheels", "building from source is disabled", "failed to build",
+          "download and build", "building source distributions")  # fmt: skip
 
 
 class ActionModule(ActionBase):
@@ -101,7 +113,7 @@ class ActionModule(ActionBase):
         if problems and arguments["refuse"]:
             raise AnsibleActionFail("\n".join(problems))
         chosen = [app for app in apps if arguments["only"] in ("", app["name"])]
-        warnings = build_frontends(chosen, project) if arguments["sources"] else []
+        warnings = build_frontends(chosen, project, bool(self._task.check_mode)) if arguments["sources"] else []
         for app in apps:
             place(app, platform, host, base, front, domains)
         stamp = self._stamp(apps, task_vars, [domains, pairs])
@@ -462,7 +474,7 @@ def url(
     return f"{scheme}://{address}{app['mount'].rstrip('/')}/"
 
 
-def build_frontends(apps: list[dict[str, Any]], project: Path) -> list[str]:
+def build_frontends(apps: list[dict[str, Any]], project: Path, check: bool = False) -> list[str]:
     """Build the front ends of the apps that have one, where they are not built yet.
 
     :returns: a warning for each that cannot be built here.
@@ -473,9 +485,14 @@ def build_frontends(apps: list[dict[str, Any]], project: Path) -> list[str]:
         if app["state"] == "absent" or not app["frontend"]:
             continue
         try:
-            app["frontend_built"] = str(frontends.built(app, project))
+            app["frontend_built"] = str(frontends.built(app, project, check))
         except frontends.BuildError as error:
             problems.append(str(error))
+        except frontends.NotYet:
+            app["frontend_built"] = ""
+            warnings.append(
+                f"app {app['name']}: its front end ({app['frontend']}) is not built yet, and a check builds none."
+            )
         except frontends.Unsuited as why:
             app["frontend_built"] = ""
             warnings.append(
@@ -513,13 +530,31 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
         known = project / ".cache/resolved" / hashlib.sha256((needs.text + version).encode()).hexdigest()
         if uv is None or not version or known.exists():
             continue
-        run = subprocess.run(
-            [uv, "pip", "compile", "-", "--quiet", "--no-annotate", "--no-header", "--python-version", version],
-            input=needs.text + needs.server, capture_output=True, text=True, cwd=app["folder"],
-        )  # fmt: skip
+        words = ["--quiet", "--no-annotate", "--no-header", "--no-build", "--python-version", version, *user_settings()]
+        with tempfile.TemporaryDirectory() as empty:
+            try:
+                run = subprocess.run(
+                    [uv, "pip", "compile", "-", *words], input=needs.text + needs.server, capture_output=True,
+                    text=True, errors="replace", cwd=empty, env=uv_environment(), timeout=RESOLVING,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                continue
         if run.returncode == 0:
             known.parent.mkdir(parents=True, exist_ok=True)
             known.touch()
-        elif "network" not in run.stderr.lower() and "Failed to fetch" not in run.stderr:
+        elif not any(words in run.stderr.lower() for words in UNTOLD):
             problems.add(at, app["requirements"], f"packages that exist and fit together. uv: {run.stderr.strip()}")
     return problems.found
+
+
+def user_settings() -> list[str]:
+    """Return how uv is told the settings of its user, and of nobody else: it would look for more around its folder."""
+    if "UV_CONFIG_FILE" in os.environ:
+        return []
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "uv/uv.toml")
+    return ["--config-file", str(own)] if own.is_file() else ["--no-config"]
+
+
+def uv_environment() -> dict[str, str]:
+    """Return what of the environment uv needs: where an index is and how to reach it."""
+    return {key: value for key, value in os.environ.items() if UV_NEEDS.fullmatch(key)}

@@ -8,17 +8,21 @@ import io
 import json
 import os
 import socket
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK, Untrue
+from ansible.utils.display import Display
+from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK, Untrue, visible
 from ansible_collections.hosted.flask.plugins.plugin_utils import frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
+from ansible_collections.hosted.flask.plugins.plugin_utils.git import head_of
 from ansible_collections.hosted.flask.plugins.plugin_utils.remote import distrust, run
-from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect
+from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect, content
+
+display = Display()
 
 # Contents up to this size travel with the first call, so that most redeploys are one round trip.
 INLINE = 1 << 20
@@ -108,12 +112,22 @@ class ActionModule(ActionBase):
         static = tuple(f"{name.strip('/')}/" for name in app["static"].values())
         page = os.path.normpath(app["maintenance"]["page"] or "none")
         manifest = []
-        for path, file in shipped(app):
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        try:
+            found = shipped(app, left := [])
+        except ValueError as error:
+            raise AnsibleActionFail(f"app {app['name']}: its source {folder} is refused. Allowed: {error}.") from None
+        if left:
+            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+            names = visible(", ".join(left[:5]))
+            display.warning(
+                f"app {app['name']}: not shipped, for they lead out of the source or are no files: {names}{more}"
+            )
+        for path, file in found:
+            digest = hashlib.sha256(read(app, file)).hexdigest()
             shown = path.startswith(static) if static else False
             mode = 0o440 if shown or path == page else 0o400
             manifest.append([path, mode | 0o100 if os.access(file, os.X_OK) else mode, digest])
-            contents[digest] = file
+            contents[digest] = file.resolve()
         variables = {"PROXY_HOPS": app["proxy_hops"], **app["environment"]}
         sent.update(
             manifest=manifest,
@@ -141,10 +155,20 @@ class ActionModule(ActionBase):
         return sent
 
 
-def shipped(app: dict[str, Any]) -> list[tuple[str, Path]]:
+def read(app: dict[str, Any], file: Path) -> bytes:
+    """Return what a file of an app's release holds: it lies in the source, or in what was built of it."""
+    tops = [Path(top) for top in (app["folder"], app.get("frontend_built")) if top]
+    top = next(top for top in reversed(tops) if file.is_relative_to(top))
+    try:
+        return content(top, file)
+    except ValueError as error:
+        raise AnsibleActionFail(f"app {app['name']}: {error}. Allowed: files that lie in the source.") from None
+
+
+def shipped(app: dict[str, Any], left: list[str] | None = None) -> list[tuple[str, Path]]:
     """Return what a release of an app holds: paths in it and files here. Of its front end, that is what was built."""
     folder, frontend = Path(app["folder"]), app["frontend"]
-    found = [(path, folder / path) for path in collect(folder, frontend)]
+    found = [(path, folder / path) for path in collect(folder, frontend, left)]
     if app.get("frontend_built"):
         result = Path(app["frontend_built"])
         found += [(f"{frontend}/{frontends.MADE}/{path}", result / path) for path in frontends.files(result)]
@@ -172,7 +196,9 @@ def pack(contents: dict[str, Path]) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=6) as tar:
         for digest, path in contents.items():
-            data = path.read_bytes()
+            data = content(path.parent, path.name)
+            if hashlib.sha256(data).hexdigest() != digest:  # Another file took its place since it was looked at.
+                raise AnsibleActionFail(f"{path} changed meanwhile. Deploy again.")
             member = tarfile.TarInfo(digest)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
@@ -180,12 +206,8 @@ def pack(contents: dict[str, Path]) -> bytes:
 
 
 def commit_of(folder: Path) -> str:
-    """Return the git commit of a source folder, marked where the folder differs from it; empty without git."""
-    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
-        return ""
-    git = ["git", "-C", str(folder)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-    if head.returncode:
-        return ""
-    dirty = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True).stdout
-    return head.stdout.strip() + ("+" if dirty else "")
+    """Return the git commit of a source folder; empty without git.
+
+    Whether the folder differs from it is not asked: git would run the programs that the repository names.
+    """
+    return head_of(folder)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import io
 import ipaddress
+import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
-import tarfile
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.hosted.flask.plugins.module_utils.masking import without_credentials
+from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import close, environment_for, shown
 from ansible_collections.hosted.flask.plugins.plugin_utils.frontends import HASHED, LOCKS, MADE
+from ansible_collections.hosted.flask.plugins.plugin_utils.git import export, git, remove
+from ansible_collections.hosted.flask.plugins.plugin_utils.source import content, is_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORMS = ("local", "server")
@@ -270,24 +272,24 @@ def check_source(app: dict[str, Any], at: str, problems: Problems) -> None:
     if found:
         stem = source.joinpath(found[1], *found[2].split(".")[1:])
         files = [stem.with_name(stem.name + ".py"), stem / "__init__.py"]
-        file = next((item for item in files if item.is_file()), None)
+        file = next((item for item in files if is_file(source, item)), None)
         if file is None:
             allowed = f"a module of the source ({files[0]} is missing)"
             problems.add(f"{at}.module", app["module"], allowed)
-        elif found[3] not in (names := set(top_level_names(file))) and "*" not in names:
+        elif found[3] not in (names := set(top_level_names(source, file))) and "*" not in names:
             allowed = f"a name that {file} defines" + (f" ({', '.join(sorted(names))})" if names else "")
             problems.add(f"{at}.module", app["module"], allowed)
-    if not (source / app["requirements"]).is_file():
+    if not is_file(source, app["requirements"]):
         allowed = f"a file of the source that lists at least flask ({source / app['requirements']} is missing)"
         problems.add(f"{at}.requirements", app["requirements"], allowed)
     page = app["maintenance"]["page"]
-    if page and not (source / page).is_file():
+    if page and not is_file(source, page):
         allowed = f"a file of the source, or '' for a plain page ({source / page} is missing)"
         problems.add(f"{at}.maintenance.page", page, allowed)
     if app["frontend"]:
         front = source / app["frontend"]
-        missing = [] if (front / "package.json").is_file() else [front / "package.json"]
-        missing += [] if any((front / lock).is_file() for lock in LOCKS) else [front / LOCKS[0]]
+        missing = [] if is_file(source, front / "package.json") else [front / "package.json"]
+        missing += [] if any(is_file(source, front / lock) for lock in LOCKS) else [front / LOCKS[0]]
         if missing:
             allowed = "a folder of the source that holds package.json and the lock of npm, or '' for none"
             problems.add(f"{at}.frontend", app["frontend"], f"{allowed} ({missing[0]} is missing)")
@@ -301,50 +303,77 @@ def locate(source: str | dict[str, str], project: Path) -> tuple[str, str]:
     :raises ValueError: git cannot fetch it; the message says what is allowed instead.
     """
 
-    def git(*words: str) -> str:
-        env = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
-        run = subprocess.run(["git", *words], capture_output=True, text=True, env=env)
-        if run.returncode:
-            raise ValueError(f"a repository and a version that git can fetch ({run.stderr.strip()})")
-        return run.stdout.strip()
-
     if isinstance(source, str):
         return str(project / source), ""
-    clone = project / ".cache/sources" / hashlib.sha256(source["git"].encode()).hexdigest()[:16]
-    if not clone.is_dir():
-        git("clone", "--quiet", "--bare", "--", source["git"], str(clone))
-    git("-C", str(clone), "fetch", "--quiet", "--tags", "--force", "origin", "+refs/heads/*:refs/heads/*")
-    commit = git("-C", str(clone), "rev-parse", "--verify", "--end-of-options", source["version"] + "^{commit}")
-    tree = clone / "trees" / commit
-    if not tree.is_dir():
-        partial = clone / "trees" / f"{commit}.{os.getpid()}"
-        partial.mkdir(parents=True)
-        archive = subprocess.run(["git", "-C", str(clone), "archive", commit], capture_output=True, check=True)
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            # Debian 12's Python has no filters yet; git itself writes no path that leaves the folder.
-            tar.extractall(partial, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-        try:
-            partial.rename(tree)
-        except OSError:  # Another host's fork of the same run was faster.
-            shutil.rmtree(partial)
+    url, version = str(source["git"]), str(source["version"])
+    bare, env = environment_for(url)
+    if bare.startswith("-") or "::" in bare.partition("/")[0] or version.startswith("-"):
+        raise ValueError("a repository and a version that git can fetch (it starts like an option or names a program)")
+    sources = project / ".cache/sources"
+    close(sources)
+    clone = sources / hashlib.sha256(url.encode()).hexdigest()[:16]
+    try:
+        if not clone.is_dir():
+            partial = clone.with_name(f"{clone.name}.{os.getpid()}")
+            remove(partial)
+            git("clone", "--quiet", "--bare", "--template=", "--", bare, str(partial), folder=None, env=env)
+            try:
+                partial.rename(clone)
+            except OSError:  # Another host's fork of the same run was faster.
+                remove(partial)
+        git("fetch", "--quiet", "--tags", "--force", "--end-of-options", bare, "+refs/heads/*:refs/heads/*",
+            folder=clone, env=env)  # fmt: skip
+        commit = git("rev-parse", "--verify", "--end-of-options", version + "^{commit}", folder=clone).decode().strip()
+        tree = clone / "trees" / commit
+        if not tree.is_dir():
+            partial = clone / "trees" / f"{commit}.{os.getpid()}"
+            remove(partial)
+            partial.mkdir(parents=True)
+            try:
+                export(clone, commit, partial)
+                partial.rename(tree)
+            except OSError:  # Another host's fork of the same run was faster.
+                remove(partial)
+            except ValueError:
+                remove(partial)
+                raise
+    except ValueError as error:
+        raise ValueError(without_credentials(str(error))) from None
     return str(tree), commit
 
 
-def top_level_names(file: Path) -> Iterator[str]:
-    """Yield the names that a Python file binds at its top level; ``*`` for what cannot be told."""
+PARSED = 1 << 20  # bytes of a module that is parsed
+NAMES = """
+import ast, json, resource, sys, warnings
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+warnings.simplefilter("ignore")
+found = []
+for node in ast.walk(ast.parse(sys.stdin.buffer.read())):
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        found.append(node.name)
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        found.append(node.id)
+    elif isinstance(node, (ast.Import, ast.ImportFrom)):
+        found += [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+print(json.dumps(found))
+"""
+
+
+def top_level_names(top: Path, file: Path) -> list[str]:
+    """Return the names that a Python file of a source binds at its top level; ``*`` for what cannot be told.
+
+    Code that nests deeply ends the process that parses it, without a word: it is another one, with limits.
+    """
     try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):
-        yield "*"  # The release itself will say it better: with its own traceback.
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield node.name
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            for alias in node.names:
-                yield (alias.asname or alias.name).split(".")[0]
+        text = content(top, file, PARSED)
+        run = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", NAMES], input=text, capture_output=True, timeout=20, env={}, cwd="/"
+        )
+        return json.loads(run.stdout) if run.returncode == 0 else ["*"]
+    except (ValueError, OSError, subprocess.TimeoutExpired, RecursionError):
+        return ["*"]  # The release itself will say it better: with its own traceback.
 
 
 def complete(
@@ -403,7 +432,7 @@ def complete(
                 try:
                     app["folder"], app["commit"] = locate(app["source"], project)
                 except ValueError as error:
-                    problems.add(f"{at}.source", app["source"], str(error))
+                    problems.add(f"{at}.source", shown(app["source"]), str(error))
                     continue
                 check_source(app, at, problems)
             elif isinstance(app["source"], str) and (project / app["source"]).is_dir():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.hosted.flask.plugins.module_utils.files import discard, sync
+from ansible_collections.hosted.flask.plugins.plugin_utils.source import content, is_file, leads_inside
 
 # What a build makes of the folder, and what a tool keeps in it: no part of what it is made from.
 NEVER = {"node_modules", ".git", ".DS_Store"}
@@ -28,6 +29,13 @@ COMMANDS = (
 )
 # What `npm ci` says where node is not the one that a package wants: the package, what it wants, and what is there.
 UNSUITED = re.compile(r"EBADENGINE +package: '(.+)@[^@']*',\n.*required: \{ (.*) \},\n.*current: \{ node: 'v?([^']+)'")
+BUILDING = 900.0  # seconds for a command
+# What a build gets nothing of: credentials, and ways to where they are.
+PRIVATE = re.compile(
+    r"^(ANSIBLE|AWS|AZURE|GOOGLE|CLOUDSDK|VAULT|SSH|GPG|GIT|GITHUB|GITLAB|UV|PIP|HOSTED|DOCKER|KUBE)"
+    r"|TOKEN|SECRET|PASS|CREDENTIAL|API_?KEY|PRIVATE|_AUTH",
+    re.IGNORECASE,
+)
 KEEP = 5  # builds of one front end, the latest used ones
 FRESH = 3600.0  # seconds for which a build is kept in any case: a deploy of another terminal may be about to ship it
 
@@ -36,14 +44,18 @@ class BuildError(Exception):
     """A front end could not be built; the text is for the user."""
 
 
+class NotYet(Exception):
+    """A front end is not built yet, and a check builds none."""
+
+
 class Unsuited(Exception):
     """This machine has no npm, or not the one that a front end asks for; the text says which."""
 
 
-def inputs(folder: Path) -> list[str]:
+def inputs(folder: Path, top: Path | None = None) -> list[str]:
     """Return the files that a front end is built from, as sorted paths relative to its ``folder``.
 
-    Also those that git ignores: Vite reads ``.env.local``.
+    Also those that git ignores: Vite reads ``.env.local``. Links are followed below ``top``, the app's source.
     """
     found = []
     for at, folders, names in os.walk(folder, followlinks=True):
@@ -51,10 +63,13 @@ def inputs(folder: Path) -> list[str]:
         folders[:] = [
             name
             for name in folders
-            if name not in NEVER and here / name != Path(MADE) and not leads_back(Path(at, name), folder)
+            if name not in NEVER
+            and here / name != Path(MADE)
+            and not leads_back(Path(at, name), folder)
+            and leads_inside(Path(at, name), top or folder)
         ]
         found += [str(here / name) for name in names if name not in NEVER]
-    return sorted(path for path in found if (folder / path).is_file())
+    return sorted(path for path in found if is_file(top or folder, folder / path))
 
 
 def leads_back(path: Path, top: Path) -> bool:
@@ -62,11 +77,11 @@ def leads_back(path: Path, top: Path) -> bool:
     return path.is_symlink() and any(path.samefile(up) for up in path.parents if up.is_relative_to(top))
 
 
-def digest_of(folder: Path, paths: list[str]) -> str:
+def digest_of(folder: Path, paths: list[str], top: Path | None = None) -> str:
     """Return a hash of all that a build depends on, but for the versions of node and npm."""
     digest = hashlib.sha256()
     for path in paths:
-        data = (folder / path).read_bytes()
+        data = content(top or folder, folder / path)
         mode = os.access(folder / path, os.X_OK)
         digest.update(f"{path}\0{int(mode)}\0{hashlib.sha256(data).hexdigest()}\n".encode())
     # Vite takes these from its environment into what it builds.
@@ -75,22 +90,26 @@ def digest_of(folder: Path, paths: list[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def built(app: dict[str, Any], project: Path) -> Path:
+def built(app: dict[str, Any], project: Path, check: bool = False) -> Path:
     """Return the folder that holds an app's built front end.
 
     It is built in a copy, below ``project/.cache/frontends``; two deploys that need the same build make it once.
 
     :raises BuildError: npm refuses it; the text ends with npm's own words.
+    :raises NotYet: it is to be built, and this is a ``check``.
     :raises Unsuited: it was never built, and cannot be on this machine.
     """
     source = Path(app["folder"], app["frontend"])
     owner = app["source"]["git"] if isinstance(app["source"], dict) else os.path.realpath(app["folder"])
     place = hashlib.sha256(json.dumps([owner, app["frontend"]]).encode()).hexdigest()[:16]
     cache = project / ".cache/frontends" / place
-    paths = inputs(source)
-    result = cache / digest_of(source, paths)
+    top = Path(app["folder"])
+    paths = inputs(source, top)
+    result = cache / digest_of(source, paths, top)
     if used(result):
         return result
+    if check:
+        raise NotYet
     if not (shutil.which("npm") and shutil.which("node")):
         raise Unsuited("this machine has no npm")
     cache.mkdir(parents=True, exist_ok=True)
@@ -111,6 +130,11 @@ def built(app: dict[str, Any], project: Path) -> Path:
     return result
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of a build: without credentials, for npm runs what packages say."""
+    return {key: value for key, value in os.environ.items() if not PRIVATE.search(key)}
+
+
 def used(result: Path) -> bool:
     """Whether a build is there; then it is noted that it was needed again."""
     try:
@@ -127,12 +151,18 @@ def build(source: Path, paths: list[str], partial: Path, app: dict[str, Any]) ->
     """
     for path in paths:
         (partial / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / path, partial / path)
+        (partial / path).write_bytes(content(Path(app["folder"]), source / path))
+        (partial / path).chmod(0o755 if os.access(source / path, os.X_OK) else 0o644)
     for command in COMMANDS:
-        run = subprocess.run(
-            command, cwd=partial, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace",
-        )  # fmt: skip
+        try:
+            run = subprocess.run(
+                command, cwd=partial, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, errors="replace", env=environment(), timeout=BUILDING,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise BuildError(
+                f"app {app['name']}: its front end in {source} is not built within {BUILDING:.0f} s"
+            ) from None
         if run.returncode:
             raise BuildError(
                 f"app {app['name']}: its front end in {source} does not build, nothing was changed:"

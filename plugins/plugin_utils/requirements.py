@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
+from ansible_collections.hosted.flask.plugins.plugin_utils.source import TEXT, content
 
 NAME = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)", re.MULTILINE)
-NESTED = re.compile(r"^\s*(?:-r|--requirement)[ =]\s*(\S+)\s*$")
-LOCAL = re.compile(r"^\s*(-e\b|--editable\b|\.{1,2}/|file:|-c\b|--constraint\b)")
+NESTED = re.compile(r"^\s*(?:-r|--requirement)[ \t=]*(\S+)\s*$")
+# A line that names a file or a folder: pip reads them where it runs, and uv here.
+LOCAL = re.compile(
+    r"^\s*(-[ecrf]|--(editable|constraint|requirement|find-links)|[.~/\\])|file:|^\s*[\w.-]+[/\\]|@\s*[.~/\\]"
+    r"|(index-url|-i)[\s=]*[.~/\\]",
+    re.IGNORECASE,
+)
+VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
+DEPTH, LINES = 20, 20_000  # files that include one another, and lines of all of them
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,9 @@ class Requirements:
         lines: list[str] = []
         collect(folder, Path(name), lines, ())
         text = "\n".join(lines) + "\n"
+        for line in text.replace("\\\n", "").splitlines():  # As pip and uv read it: an option may be on two lines.
+            if LOCAL.search(line) or VARIABLE.search(line):
+                raise ValueError(f"packages by name or URL (line {line.strip()[:200]!r} in {name} points at a file)")
         needs = (ROOT / "roles" / server / "files/requirements.txt").read_text()
         own = {"uwsgi": {"uwsgi", "pyuwsgi"}}.get(server, {server})
         return cls(text, "" if packages(text) & own else needs)
@@ -46,12 +58,24 @@ def packages(text: str) -> set[str]:
 
 def collect(folder: Path, name: Path, lines: list[str], seen: tuple[Path, ...]) -> None:
     """Append a requirements file's lines to ``lines``, the files it includes in their place."""
-    if name in seen or not (folder / name).is_file():
+    if name in seen or len(seen) >= DEPTH:
         raise ValueError(f"a chain of files inside the source ({name} is missing or includes itself)")
-    for line in (folder / name).read_text().splitlines():
+    try:
+        text = content(folder, name, TEXT).decode()
+    except ValueError as error:
+        why = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error).removeprefix(f"{name} ")
+        raise ValueError(f"a chain of files inside the source ({name} {why})") from None
+    for line in text.splitlines():
+        if len(lines) > LINES:
+            raise ValueError(f"a chain of files inside the source (they have more than {LINES} lines)")
         if nested := NESTED.match(line):
-            collect(folder, Path(name).parent / nested[1], lines, (*seen, name))
-        elif LOCAL.match(line):
-            raise ValueError(f"packages by name or URL (line {line.strip()!r} in {name} points at a file)")
-        elif line.strip() and not line.lstrip().startswith("#"):
+            inner = Path(os.path.normpath(name.parent / nested[1]))
+            collect(folder, inner, lines, (*seen, name))
+        elif not line.strip() or line.lstrip().startswith("#"):
+            continue
+        elif LOCAL.search(line):
+            raise ValueError(f"packages by name or URL (line {line.strip()[:200]!r} in {name} points at a file)")
+        elif VARIABLE.search(line):
+            raise ValueError(f"lines without variables (line {line.strip()[:200]!r} in {name} has one)")
+        else:
             lines.append(line.rstrip())

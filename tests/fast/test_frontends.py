@@ -152,7 +152,7 @@ def test_links_are_followed_and_circles_end(folder: Path) -> None:
     (source / "src/shared.js").symlink_to("../../shared.js")
     (source / "src/up").symlink_to("..")
     (source / "src/gone").symlink_to("nowhere")
-    found = frontends.inputs(source)
+    found = frontends.inputs(source, folder)
     assert "src/shared.js" in found
     assert [path for path in found if "up" in path or "gone" in path] == []
     assert frontends.built(app(folder), folder.parent)
