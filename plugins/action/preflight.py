@@ -309,7 +309,8 @@ class ActionModule(ActionBase):
         except NoAnswer as error:
             if error.code == 127 and not str(error):
                 raise AnsibleActionFail(
-                    "host: it has no python3. Allowed: a host with one. Fix it on the host (apt-get install python3)."
+                    "host: it has no python3. Allowed: a host with one. Fix it in inventory/hosts.yml, or install it on"
+                    " the host (apt-get install python3)."
                 ) from None
             words = str(error)
         except AnsibleError as error:  # sudo wants a password that nobody gave, and the like.

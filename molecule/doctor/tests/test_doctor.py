@@ -171,7 +171,7 @@ CASES = {
         + LISTENS.format(80),
         "systemctl stop other && systemctl start nginx",
         {(ERROR, "", "ports"), (ERROR, "shop", "release"), (ERROR, "blog", "release")},
-        r"(python3) listens on port 80 instead of nginx",
+        "uid 0) listens on port 80 instead of nginx",
         "Stop it for good",
     ),
     "a firewall that somebody flushed": Case(
