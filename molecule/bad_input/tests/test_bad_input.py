@@ -75,8 +75,11 @@ def test_no_python_on_the_host(host, deploy):
     assert bare.run("command -v python3").rc
     with untouched(bare):
         run = deploy({**BARE, "ansible_port": 2218})
-    refused(run, r"host: it has no python3\. Allowed: a host with one\. Fix it in inventory/hosts\.yml, or install it on"
-                 r" the host \(apt-get install python3\)")  # fmt: skip
+    refused(
+        run,
+        r"host: it has no python3\. Allowed: a host with one\. Fix it in inventory/hosts\.yml, or install it"
+        r" on the host \(apt-get install python3\)",
+    )
 
 
 def inventory():
@@ -93,8 +96,11 @@ def test_port_80_belongs_to_somebody_else(host, deploy):
         assert host.service("foreign").is_running
     finally:
         host.check_output("systemctl stop foreign")
-    refused(run, rf"port 80 of the host: 80 is refused\. Allowed: a free port; process \d+ \(python3[.\d]*\) listens on this"
-                 rf" one\. Fix it in {APPS}, or stop that process")  # fmt: skip
+    refused(
+        run,
+        r"port 80 of the host: 80 is refused\. Allowed: a free port; process \d+ \(python3[.\d]*\) listens on"
+        rf" this one\. Fix it in {APPS}, or stop that process",
+    )
 
 
 @pytest.mark.parametrize("account", ["root", "daemon", "mail"])
