@@ -278,7 +278,7 @@ CASES = {
         f"mount -t tmpfs -o size=1m,mode=700,uid=blog none {BLOG}/data && head -c 2m /dev/zero > {BLOG}/data/big;"
         f" chown blog: {BLOG}/data/big",
         f"umount {BLOG}/data",
-        {(ERROR, "", "disk")},
+        {(ERROR, "blog", "disk")},
         f"0 of 1 MiB are free on the disk of {BLOG}/data",
         "du -xh",
     ),
@@ -286,7 +286,7 @@ CASES = {
         f"mount -t tmpfs -o size=4g,nr_inodes=30,mode=700,uid=blog none {BLOG}/data"
         f" && su - blog -c 'cd {BLOG}/data && for i in $(seq 28); do : > $i; done'",
         f"umount {BLOG}/data",
-        {(WARNING, "", "disk")},
+        {(WARNING, "blog", "disk")},
         f"1 of 30 inodes are free on the disk of {BLOG}/data",
         "du -x --inodes",
     ),
