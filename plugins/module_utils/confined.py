@@ -63,6 +63,9 @@ PASSED = re.compile(
 )
 PATH = "/usr/local/bin:/usr/bin:/bin"
 GRACE = 3.0  # seconds for a process that has said all, or was killed, to be seen as ended
+# With the last unit of an account systemd ends its slice, and starts nothing in it meanwhile: not a fault of the work.
+DESTRUCTIVE = r"Failed to start transient service unit: Transaction for {}/start is destructive [^\n]*\n"
+PAUSE = 0.2  # seconds until the next try
 
 
 def environment() -> dict[str, str]:
@@ -85,6 +88,10 @@ class Job:
 
     def end(self) -> None:
         """Wait for its end, a moment at the most: it has said all."""
+
+    def refused(self) -> bool:
+        """Return whether it was not started, and may be a moment later; called after its end."""
+        return False
 
     def kill(self) -> None:
         """End it at once."""
@@ -199,6 +206,12 @@ class Unit(Job):
             end()
         self.process.wait()
 
+    def refused(self) -> bool:
+        """Return whether the account's slice was just ending."""
+        # Work that says this itself gains that it is begun again, until its own deadline.
+        said = self.answer.decode(errors="replace")
+        return self.process.returncode != 0 and bool(re.fullmatch(DESTRUCTIVE.format(re.escape(self.unit)), said))
+
     def kill(self) -> None:
         """End all of it at once."""
         command = ["systemctl", "kill", "--signal=KILL", self.unit]
@@ -224,12 +237,14 @@ def each(jobs: Iterable[tuple[str, Callable[[], Job]]], at_once: int, limit: int
     :param limit: bytes of one answer.
     """
     waiting, found = list(jobs), {}
+    untils: dict[str, float] = {}
     with selectors.DefaultSelector() as selector:
         while waiting or selector.get_map():
             while waiting and len(selector.get_map()) < at_once:
                 name, start = waiting.pop(0)
                 try:
                     job = start()
+                    job.until = untils.setdefault(name, job.until)
                 except (OSError, KeyError) as error:
                     found[name] = Unanswered(f"it could not be started: {error}")
                     continue
@@ -252,6 +267,10 @@ def each(jobs: Iterable[tuple[str, Callable[[], Job]]], at_once: int, limit: int
                     if why:
                         job.kill()
                     job.end()
+                    if not why and job.refused():
+                        time.sleep(PAUSE)
+                        waiting.append((name, start))
+                        continue
                     found[name] = Unanswered(why) if why else bytes(job.answer)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from functools import partial
@@ -80,6 +81,46 @@ def test_one_that_cannot_be_started_is_told() -> None:
         raise OSError("no such account")
 
     assert "no such account" in str(each([("none", fail)], 1, 1000)["none"])
+
+
+REFUSED = """\
+Failed to start transient service unit: Transaction for {}/start is destructive (user-1005.slice has 'stop' job \
+queued, but 'start' is included in transaction).
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "refused"),
+    [(REFUSED, 1, True), (REFUSED, 0, False), ("a word\n" + REFUSED, 1, False), (REFUSED + "a word\n", 1, False),
+     (REFUSED.replace("{}", "other.service"), 1, False), ("", 1, False)],
+)  # fmt: skip
+def test_a_unit_is_started_again_only_where_systemd_refused_it(said: str, code: int, refused: bool) -> None:
+    unit = confined.Unit.__new__(confined.Unit)
+    unit.unit = "hosted-work-blog-0a1b2c3d.service"
+    unit.answer = bytearray(said.replace("{}", unit.unit).encode())
+    unit.process = subprocess.Popen([sys.executable, "-c", f"exit({code})"])
+    unit.process.wait()
+    assert unit.refused() is refused
+
+
+class Refused(Fork):
+    """One that could not be started the first times."""
+
+    tries = 0
+
+    def refused(self) -> bool:
+        type(self).tries += 1
+        return self.tries < 3
+
+
+def test_what_systemd_refused_is_started_again_until_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confined, "PAUSE", 0.05)
+    jobs = [("late", partial(Refused, lambda: "ok", 20)), ("other", partial(Fork, lambda: "ok", 20))]
+    assert each(jobs, 1, 1000) == {"late": b"ok", "other": b"ok"}
+    assert Refused.tries == 3
+    Refused.tries = -1000
+    found = each([("never", partial(Refused, lambda: "ok", 1))], 1, 1000)
+    assert "within 1 s" in str(found["never"])
 
 
 LIES = {
