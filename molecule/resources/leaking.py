@@ -77,7 +77,7 @@ def pieces(secrets: dict[str, str], others: dict[str, str]) -> dict[str, str]:
             size = 16 if way.startswith("hex") else 8
             for at in range(len(text) - size + 1):
                 alike = sum(map(eq, text[at : at + size], other[at : at + size]))
-                if size - alike >= 5:
+                if size - alike >= 5 and text[at : at + size] not in other:
                     cut.setdefault(text[at : at + size], f"{name} in {way}")
     return cut
 

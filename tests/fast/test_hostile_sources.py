@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
+import json
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +21,10 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.hosted.flask.plugins.action import preflight, release
+from ansible_collections.hosted.flask.plugins.module_utils.processes import family
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps
 from ansible_collections.hosted.flask.plugins.plugin_utils.git import head_of
-from support import tree
+from support import BIN, ROOT, free_port, tree
 
 SECRET = "canary-of-a-file-outside"
 IDENTITY = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
@@ -27,11 +33,11 @@ IDENTITY = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
 class Place:
     """A project with a source, secrets beside it, and a program that leaves a mark where it is run."""
 
-    def __init__(self, folder: Path) -> None:
-        """Write them."""
-        self.source, self.outside, self.mark = folder / "project/app", folder / "outside", folder / "mark"
+    def __init__(self, folder: Path, name: str = "app") -> None:
+        """Write them; several sources of one folder share what is beside them."""
+        self.source, self.outside, self.mark = folder / "project" / name, folder / "outside", folder / "mark"
         self.source.mkdir(parents=True)
-        self.outside.mkdir()
+        self.outside.mkdir(exist_ok=True)
         (self.outside / "secret.txt").write_text(f"{SECRET}\n")
         self.canary = folder / "canary"
         self.canary.write_text(f"#!/bin/sh\necho run >> {self.mark}\ncat\n")
@@ -308,3 +314,108 @@ def test_trees_of_earlier_versions_are_not_taken(tmp_path: Path) -> None:
     assert folders[0] == folders[1], "written once"
     assert not (old / "trees").exists()
     assert tree(place.outside) == before
+
+
+# --- all of them through the real playbook, as many apps of one inventory
+
+INVENTORY = """
+local:
+  hosts:
+    localhost:
+      ansible_connection: local
+      ansible_python_interpreter: "{{ ansible_playbook_python }}"
+      hosting_platform: local
+      hosting_project: PROJECT
+"""
+# By where a deploy looks at them first: what is refused there it tells of all apps at once, and then nothing else.
+MISSING = [name for name, (_, expected) in TREES.items() if expected == "is missing"]
+SHIPPED = [name for name, (_, expected) in TREES.items() if expected in ("", "warned")]
+LATE = [name for name, (_, expected) in TREES.items() if expected == "stars"]
+REQUIRED = [name for name in TREES if name not in (*MISSING, *SHIPPED, *LATE)]
+OPENED, CHANGED = 0x20, 0x2 | 0x4 | 0x40 | 0x80 | 0x100 | 0x200  # of inotify(7): IN_OPEN, and all that changes a folder
+
+
+class Watch:
+    """Notes whether somebody opens, changes or makes a file in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin."""
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.handle = self.libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert self.libc.inotify_add_watch(self.handle, os.fsencode(folder), OPENED | CHANGED) > 0
+
+    def seen(self) -> bytes:
+        """Return what was noted since the last time; empty where nothing was."""
+        try:
+            return os.read(self.handle, 1 << 16)
+        except BlockingIOError:
+            return b""
+
+
+def play(top: Path, names: list[str], *words: str) -> str:
+    """Run deploy.yml for these sources, each an app of its own, and return what it says as one line."""
+    rows = [
+        {"name": name, "source": name, "port": free_port(), "processes": 1, "health": {"timeout": 5}} for name in names
+    ]
+    (top / "apps.json").write_text(json.dumps({"flask_apps": rows}))
+    (top / "hosts.yml").write_text(INVENTORY.replace("PROJECT", str(top / "project")))
+    env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOCAL_TEMP": str(top / "tmp")}
+    command = [BIN / "ansible-playbook", "-i", top / "hosts.yml", "-e", f"@{top}/apps.json", *words]
+    run = subprocess.run(command, env=env, cwd=top, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return f"ended with {run.returncode}: " + re.sub(r"\s+", " ", run.stdout + run.stderr)
+
+
+@pytest.fixture
+def top(short: Path) -> Iterator[Path]:
+    """Return a folder for a project; what was deployed from it ends with the test."""
+    yield short
+    pid = short / "project/.hosted/run/supervisord.pid"
+    if pid.exists():
+        leader = int(pid.read_text())
+        ours = family(leader)
+        for one in ours:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("names", "check"),
+    [*((names, check) for names in (MISSING, REQUIRED, SHIPPED) for check in (True, False)), (LATE, True)],
+    ids=[*(f"{name}{how}" for name in ("missing", "required", "shipped") for how in ("-check", "")), "late-check"],
+)
+def test_the_playbook_and_hostile_sources(names: list[str], check: bool, top: Path) -> None:
+    for name in names:
+        place = Place(top, name)
+        place.write("requirements.txt", "# nothing\n")  # The package index is asked for the server alone.
+        TREES[name][0](place)
+    place.mark.unlink(missing_ok=True)
+    before, beside = tree(place.outside), {path.name for path in top.iterdir()}
+    watch = Watch(place.outside)
+    said = play(top, names, str(ROOT / "deploy.yml"), *(["--check", "--diff"] if check else ["-vvv", "--diff"]))
+    assert watch.seen() == b"", "a file outside was opened"
+    assert not place.mark.exists(), "a program of a source was run"
+    assert SECRET not in said
+    assert "Traceback" not in said or names is SHIPPED, said
+    assert "a fault of hosted.flask itself" not in said
+    assert tree(place.outside) == before
+    assert {path.name for path in top.iterdir()} - beside <= {"apps.json", "hosts.yml", "tmp"}
+    made = {path.name for path in (top / "project").iterdir()} - set(names)
+    assert made <= ({".cache", ".hosted"} if names is SHIPPED and not check else {".cache"})
+    for path in (top / "project/.hosted").rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+    for name in names:
+        expected = TREES[name][1]
+        if names is SHIPPED:
+            assert said.count(f"app {name}: not shipped") == (expected == "warned"), name
+        else:
+            told = set(re.findall(rf"flask_apps(?:\[\d+\])? \({name}\)\.\w+:|app {name}: its source", said))
+            assert len(told) == 1, (name, told, said)
+            assert expected in said
+    assert said.startswith("ended with 0:") == (names is SHIPPED and check), said
+    watch.libc.open(os.fsencode(place.outside / "secret.txt"), 0)
+    assert watch.seen(), "this test sees what is opened"
+
+
+def test_all_sources_are_in_one_of_the_runs() -> None:
+    assert sorted(MISSING + SHIPPED + LATE + REQUIRED) == sorted(TREES)
+    assert len(TREES) >= 25
