@@ -20,6 +20,7 @@ from ansible_collections.hosted.flask.plugins.plugin_utils import accounts, cert
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
 from ansible_collections.hosted.flask.plugins.plugin_utils.remote import NoAnswer, distrust, look
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
 
 try:  # Where a variable was written, known to ansible-core itself since 2.19.
     from ansible._internal._datatag._tags import Origin
@@ -534,17 +535,18 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
         words = ["--quiet", "--no-annotate", "--no-header", "--no-build", "--python-version", version, *user_settings()]
         with tempfile.TemporaryDirectory() as empty:
             try:
-                run = subprocess.run(
-                    [uv, "pip", "compile", "-", *words], input=needs.text + needs.server, capture_output=True,
-                    text=True, errors="replace", cwd=empty, env=uv_environment(), timeout=RESOLVING,
+                done = run(
+                    [uv, "pip", "compile", "-", *words], RESOLVING, needs.text + needs.server,
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    text=True, errors="replace", cwd=empty, env=uv_environment(),
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
                 continue
-        if run.returncode == 0:
+        if done.returncode == 0:
             known.parent.mkdir(parents=True, exist_ok=True)
             known.touch()
-        elif not any(words in run.stderr.lower() for words in UNTOLD):
-            problems.add(at, app["requirements"], f"packages that exist and fit together. uv: {run.stderr.strip()}")
+        elif not any(words in done.stderr.lower() for words in UNTOLD):
+            problems.add(at, app["requirements"], f"packages that exist and fit together. uv: {done.stderr.strip()}")
     return problems.found
 
 

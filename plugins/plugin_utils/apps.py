@@ -19,6 +19,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.masking import withou
 from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import close, environment_for, shown
 from ansible_collections.hosted.flask.plugins.plugin_utils.frontends import HASHED, LOCKS, MADE
 from ansible_collections.hosted.flask.plugins.plugin_utils.git import export, git, remove
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import content, is_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -368,10 +369,9 @@ def top_level_names(top: Path, file: Path) -> list[str]:
     """
     try:
         text = content(top, file, PARSED)
-        run = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", NAMES], input=text, capture_output=True, timeout=20, env={}, cwd="/"
-        )
-        return json.loads(run.stdout) if run.returncode == 0 else ["*"]
+        command = [sys.executable, "-I", "-S", "-c", NAMES]
+        done = run(command, 20, text, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, cwd="/")
+        return json.loads(done.stdout) if done.returncode == 0 else ["*"]
     except (ValueError, OSError, subprocess.TimeoutExpired, RecursionError):
         return ["*"]  # The release itself will say it better: with its own traceback.
 

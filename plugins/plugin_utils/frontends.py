@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.hosted.flask.plugins.module_utils.files import discard, sync
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import content, is_file, leads_inside
 
 # What a build makes of the folder, and what a tool keeps in it: no part of what it is made from.
@@ -155,22 +156,22 @@ def build(source: Path, paths: list[str], partial: Path, app: dict[str, Any]) ->
         (partial / path).chmod(0o755 if os.access(source / path, os.X_OK) else 0o644)
     for command in COMMANDS:
         try:
-            run = subprocess.run(
-                command, cwd=partial, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True, errors="replace", env=environment(), timeout=BUILDING,
+            done = run(
+                command, BUILDING, cwd=partial, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, errors="replace", env=environment(),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise BuildError(
                 f"app {app['name']}: its front end in {source} is not built within {BUILDING:.0f} s"
             ) from None
-        if run.returncode:
+        if done.returncode:
             raise BuildError(
                 f"app {app['name']}: its front end in {source} does not build, nothing was changed:"
-                f" `{' '.join(command[: 3 if command[1] == 'run' else 2])}` ended with {run.returncode}."
-                f" Its own output ends:\n{run.stdout.strip()[-6000:]}"
+                f" `{' '.join(command[: 3 if command[1] == 'run' else 2])}` ended with {done.returncode}."
+                f" Its own output ends:\n{done.stdout.strip()[-6000:]}"
             )
         # npm only warns, and the build would end with a syntax error in somebody else's code.
-        for name, required, current in UNSUITED.findall(run.stdout):
+        for name, required, current in UNSUITED.findall(done.stdout):
             if name == json.loads((partial / "package.json").read_text()).get("name"):
                 raise Unsuited(f"its package.json asks for {required}, and this machine has node {current}")
     if not any(path.is_file() for path in (partial / MADE).rglob("*")):
