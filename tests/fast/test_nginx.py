@@ -249,7 +249,7 @@ def front() -> Iterator[Front]:
             __nginx_acme=str(folder / "acme"),
         )
         # The tests come from there too, and must be able to be strangers.
-        text = conf.read_text().replace("client_header_timeout 15s", "client_header_timeout 2s")
+        text = conf.read_text().replace("client_header_timeout 10s", "client_header_timeout 2s")
         text = text.replace("client_body_timeout 30s", "client_body_timeout 2s")
         # One of them may be whoever it wants to: not every machine has addresses of IPv6 to be a stranger with.
         anybody = f"set_real_ip_from {ANYBODY}; real_ip_header X-Test-Address;"
@@ -730,3 +730,19 @@ def test_nothing_older_than_tls_1_2_is_spoken(front: Front) -> None:
     with socket.create_connection(("127.0.0.1", front.tls_port), 10) as raw:
         with pytest.raises(ssl.SSLError):
             client.wrap_socket(raw, server_hostname="own.example")
+
+
+# --- many apps
+
+
+def test_nginx_takes_many_apps_without_a_word(short: Path) -> None:
+    """Of the longest names, each with all that an app may have."""
+    name = f"{'n000':a<31}"
+    row = {**LIMITED, "static": {"/static": "static", "/app": "front/dist"}}
+    app = completed(name, root=str(short / name), **row) | {"never_changing": {"/app": "-"}}
+    conf, site = nginx_files(short, [app], nginx_http_port=free_port()), short / "sites/_.site.conf"
+    own, server = site.read_text().split("\nserver {")
+    owns = [own.replace("n000", f"n{number:03}") for number in range(300)]
+    site.write_text("\nserver {".join(["\n".join(owns), server]))
+    asked = subprocess.run([tool("nginx"), "-t", "-q", "-c", str(conf)], capture_output=True, text=True)
+    assert (asked.returncode, asked.stderr) == (0, "")
