@@ -736,7 +736,7 @@ def give_up():
 
 def app(environ, respond):
     if environ["PATH_INFO"] == "/" and not timers:  # The first visitor, no health check.
-        timers.append(threading.Timer(1.5, give_up))
+        timers.append(threading.Timer(0.7, give_up))
         timers[0].start()
     return served(environ, respond)
 """
