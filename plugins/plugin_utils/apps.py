@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.hosted.flask.plugins.module_utils.masking import without_credentials
-from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import close, environment_for, shown
+from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import TREES, close, environment_for, shown
 from ansible_collections.hosted.flask.plugins.plugin_utils.frontends import HASHED, LOCKS, MADE
 from ansible_collections.hosted.flask.plugins.plugin_utils.git import export, git, remove
 from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
@@ -325,9 +325,9 @@ def locate(source: str | dict[str, str], project: Path) -> tuple[str, str]:
         git("fetch", "--quiet", "--tags", "--force", "--end-of-options", bare, "+refs/heads/*:refs/heads/*",
             folder=clone, env=env)  # fmt: skip
         commit = git("rev-parse", "--verify", "--end-of-options", version + "^{commit}", folder=clone).decode().strip()
-        tree = clone / "trees" / commit
+        tree = clone / TREES / commit
         if not tree.is_dir():
-            partial = clone / "trees" / f"{commit}.{os.getpid()}"
+            partial = tree.with_name(f"{commit}.{os.getpid()}")
             remove(partial)
             partial.mkdir(parents=True)
             try:
