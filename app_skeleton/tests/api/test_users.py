@@ -9,7 +9,7 @@ from .conftest import PASSWORD, Caller
 
 pytest.importorskip("app.api")
 model = pytest.importorskip("app.model")
-from app.api import passwords  # noqa: E402  # after the check whether it is there
+from app.api import limits, passwords  # noqa: E402  # after the check whether it is there
 from app.model.base import now  # noqa: E402  # likewise
 
 
@@ -106,15 +106,33 @@ def test_failures_are_forgotten(ada):
     )
     assert ada.client.post("/api/auth/login", json=wrong).status_code == 429
     with database.writing() as session:
-        earlier = now() - passwords.WINDOW - timedelta(seconds=1)
-        session.execute(update(model.FailedLogin).values(moment=earlier))
+        session.execute(update(model.Attempt).values(ends=now() - timedelta(seconds=1)))
     ada.login()
+
+
+def test_who_is_refused_is_not_counted(ada, monkeypatch):
+    """Attempts under one name, once they are refused, use up nothing that others have left."""
+    monkeypatch.setattr(limits, "ADDRESS", 7)
+    wrong = {"username": "ada", "password": "wrong password"}
+    codes = [ada.client.post("/api/auth/login", json=wrong).status_code for _ in range(20)]
+    assert codes == [401] * 5 + [429] * 15
+    wrong["username"] = "eve"
+    codes = [ada.client.post("/api/auth/login", json=wrong).status_code for _ in range(3)]
+    assert codes == [401, 401, 429]
+
+
+def test_success_is_no_attempt(ada, monkeypatch):
+    """Who knows the password logs in as often as they like, from the same place as many others."""
+    monkeypatch.setattr(limits, "ADDRESS", 3)
+    monkeypatch.setattr(limits, "NAME", 3)
+    for _ in range(10):
+        ada.login()
 
 
 def test_failures_of_an_address_and_of_a_name(ada, monkeypatch):
     """Many names from one place, and one name from many places, have an end too."""
-    monkeypatch.setattr(passwords, "ADDRESS", 3)
-    monkeypatch.setattr(passwords, "NAME", 4)
+    monkeypatch.setattr(limits, "ADDRESS", 3)
+    monkeypatch.setattr(limits, "NAME", 4)
 
     def fail(name, address):
         wrong = {"username": name, "password": "wrong password"}

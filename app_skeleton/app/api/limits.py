@@ -1,0 +1,96 @@
+"""Limits: what can be guessed by trying is counted before it is tried.
+
+In the database, so that all processes count as one and a restart forgets nothing.
+"""
+
+import hashlib
+import json
+import math
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Integer, bindparam, delete, text, update
+from webargs.flaskparser import abort
+
+from ..model import Attempt
+from ..model.base import Moment, now
+from . import tokens
+
+WINDOW = timedelta(minutes=15)
+# Attempts within the window: from one address for one name, from one address, and for one name.
+PAIR, ADDRESS, NAME = 5, 50, 100
+
+# One statement: whoever comes at the same time gets another number.
+COUNT = (
+    text(
+        """
+        INSERT INTO attempt (key, count, ends) VALUES (:key, 1, :ends)
+        ON CONFLICT (key) DO UPDATE SET
+            count = CASE WHEN attempt.ends > :now THEN attempt.count + 1 ELSE 1 END,
+            ends = CASE WHEN attempt.ends > :now THEN attempt.ends ELSE :ends END
+        RETURNING count, ends
+        """
+    )
+    .bindparams(bindparam("now", type_=Moment), bindparam("ends", type_=Moment))
+    .columns(count=Integer, ends=Moment)
+)
+
+
+class Limit(NamedTuple):
+    """How often something may be tried within the window."""
+
+    key: str
+    most: int
+
+
+def limit(most: int, *what: str | int) -> Limit:
+    """Return a limit.
+
+    :param most: How often.
+    :param what: What is tried, and by whom.
+    """
+    return Limit(hashlib.sha256(json.dumps(what).encode()).hexdigest(), most)
+
+
+def login(username: str, address: str) -> list[Limit]:
+    """Return the limits of a log-in.
+
+    :param username: Who is about to log in.
+    :param address: From where.
+    """
+    return [
+        limit(PAIR, "login", username, address),
+        limit(ADDRESS, "login from", address),
+        limit(NAME, "login as", username),
+    ]
+
+
+def count(limits: list[Limit]) -> None:
+    """Count an attempt that is about to be made, or answer 429: then it counts nowhere.
+
+    :param limits: All that it counts for, always in the same order: no two wait for each other.
+    """
+    moment = now()
+    with tokens.database().writing() as session:
+        for key, most in limits:
+            values = {"key": key, "now": moment, "ends": moment + WINDOW}
+            counted, ends = session.execute(COUNT, values).one()
+            if counted > most:
+                seconds = max(1, math.ceil((ends - moment).total_seconds()))
+                why = f"Too many attempts. Try again in {seconds} seconds."
+                # An exception: the session forgets what it has counted.
+                abort(429, message=why, headers={"Retry-After": str(seconds)})
+
+
+def forgive(limits: list[Limit]) -> None:
+    """Forget the attempts of somebody who knew the password in the end.
+
+    :param limits: What this one was counted for. Of those after the first, which others count for
+        as well, it takes back this one only.
+    """
+    first, *others = (key for key, _ in limits)
+    with tokens.database().writing() as session:
+        session.execute(delete(Attempt).where(Attempt.key == first))
+        for key in others:
+            given = update(Attempt).where(Attempt.key == key, Attempt.count > 0)
+            session.execute(given.values(count=Attempt.count - 1))
