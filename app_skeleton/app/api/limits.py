@@ -7,8 +7,10 @@ import hashlib
 import json
 import math
 from datetime import timedelta
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 
+from flask import request
 from sqlalchemy import Integer, bindparam, delete, text, update
 from webargs.flaskparser import abort
 
@@ -17,8 +19,8 @@ from ..model.base import Moment, now
 from . import tokens
 
 WINDOW = timedelta(minutes=15)
-# Attempts within the window: from one address for one name, from one address, and for one name.
-PAIR, ADDRESS, NAME = 5, 50, 100
+# Attempts within the window: from one network for one name, from one network, and for one name.
+PAIR, NETWORK, NAME = 5, 50, 100
 
 # One statement: whoever comes at the same time gets another number.
 COUNT = (
@@ -52,15 +54,32 @@ def limit(most: int, *what: str | int) -> Limit:
     return Limit(hashlib.sha256(json.dumps(what).encode()).hexdigest(), most)
 
 
-def login(username: str, address: str) -> list[Limit]:
+def network() -> str:
+    """Return from where the request comes, as far as a visitor cannot choose.
+
+    A subscriber to IPv6 has at least a /64, in which every address is theirs. All of 127.0.0.0/8 is
+    whoever has an account on the host.
+    """
+    try:
+        address = ip_address(request.remote_addr or "")
+    except ValueError:
+        return ""  # A server that listens on a Unix socket knows none.
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(IPv6Network((int(address), 64), strict=False))
+        address = address.ipv4_mapped
+    return "127.0.0.0/8" if address.is_loopback else str(address)
+
+
+def login(username: str) -> list[Limit]:
     """Return the limits of a log-in.
 
     :param username: Who is about to log in.
-    :param address: From where.
     """
+    place = network()
     return [
-        limit(PAIR, "login", username, address),
-        limit(ADDRESS, "login from", address),
+        limit(PAIR, "login", username, place),
+        limit(NETWORK, "login from", place),
         limit(NAME, "login as", username),
     ]
 

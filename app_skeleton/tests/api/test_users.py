@@ -112,7 +112,7 @@ def test_failures_are_forgotten(ada):
 
 def test_who_is_refused_is_not_counted(ada, monkeypatch):
     """Attempts under one name, once they are refused, use up nothing that others have left."""
-    monkeypatch.setattr(limits, "ADDRESS", 7)
+    monkeypatch.setattr(limits, "NETWORK", 7)
     wrong = {"username": "ada", "password": "wrong password"}
     codes = [ada.client.post("/api/auth/login", json=wrong).status_code for _ in range(20)]
     assert codes == [401] * 5 + [429] * 15
@@ -123,15 +123,55 @@ def test_who_is_refused_is_not_counted(ada, monkeypatch):
 
 def test_success_is_no_attempt(ada, monkeypatch):
     """Who knows the password logs in as often as they like, from the same place as many others."""
-    monkeypatch.setattr(limits, "ADDRESS", 3)
+    monkeypatch.setattr(limits, "NETWORK", 3)
     monkeypatch.setattr(limits, "NAME", 3)
     for _ in range(10):
         ada.login()
 
 
-def test_failures_of_an_address_and_of_a_name(ada, monkeypatch):
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("2001:db8:0:1::1", "2001:DB8:0:1:2::", True),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("127.0.0.1", "127.9.8.7", True),
+        ("127.0.0.1", "::ffff:127.0.0.2", True),
+        ("::1", "127.0.0.1", False),
+        ("", None, True),
+        ("", "192.0.2.1", False),
+    ],
+)
+def test_networks(make_api, first, second, same):
+    """What a visitor can choose of an address does not count."""
+
+    def network(address):
+        with app.test_request_context(environ_base={"REMOTE_ADDR": address}):
+            return limits.network()
+
+    app = make_api()
+    assert (network(first) == network(second)) == same
+
+
+def test_failures_of_a_network(ada):
+    """Five failures from one IPv6 network are five, whatever their addresses."""
+    wrong = {"username": "ada", "password": "wrong password"}
+
+    def fail(address):
+        place = {"REMOTE_ADDR": address}
+        return ada.client.post("/api/auth/login", json=wrong, environ_base=place).status_code
+
+    assert [fail(f"2001:db8::{n}") for n in range(1, 8)] == [401] * 5 + [429] * 2
+    assert fail("2001:db8:0:1::1") == 401
+
+
+def test_failures_of_a_place_and_of_a_name(ada, monkeypatch):
     """Many names from one place, and one name from many places, have an end too."""
-    monkeypatch.setattr(limits, "ADDRESS", 3)
+    monkeypatch.setattr(limits, "NETWORK", 3)
     monkeypatch.setattr(limits, "NAME", 4)
 
     def fail(name, address):
