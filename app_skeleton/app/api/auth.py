@@ -11,7 +11,7 @@ from webargs.flaskparser import abort
 
 from ..model import Login, User
 from ..model.base import now
-from . import limits, passwords, tokens
+from . import devices, limits, passwords, tokens
 from .schemas import AccessToken, Credentials, Tokens
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Log in, go on, log out")
@@ -35,10 +35,10 @@ def register(app: Flask, api: Api) -> None:
 def login(given: dict[str, str]) -> dict[str, str]:
     """Log in."""
     name = given["username"]
-    limited = limits.login(name)
-    limits.count(limited)
     with tokens.database().reading() as session:
         user = session.scalar(select(User).where(User.username == name))
+    limited = limits.login(name, devices.known(user))
+    limits.count(limited)
     # Outside any transaction: it takes a while on purpose.
     right = passwords.matches(given["password"], user.password_hash if user else None)
     if user is None or not right:
@@ -47,6 +47,7 @@ def login(given: dict[str, str]) -> dict[str, str]:
     entry = Login(user_id=user.id, expires=now() + tokens.REFRESH)
     with tokens.database().writing() as session:
         session.add(entry)
+    devices.remember(user, entry.id)
     return tokens.issue(entry)
 
 

@@ -19,8 +19,8 @@ from ..model.base import Moment, now
 from . import tokens
 
 WINDOW = timedelta(minutes=15)
-# Attempts within the window: from one network for one name, from one network, and for one name.
-PAIR, NETWORK, NAME = 5, 50, 100
+# Log-ins within the window: as one user from one network, as one user, and from one network.
+PAIR, USER, NETWORK = 5, 100, 50
 
 # One statement: whoever comes at the same time gets another number.
 COUNT = (
@@ -49,7 +49,7 @@ def limit(most: int, *what: str | int) -> Limit:
     """Return a limit.
 
     :param most: How often.
-    :param what: What is tried, and by whom.
+    :param what: What is tried, by whom and from where.
     """
     return Limit(hashlib.sha256(json.dumps(what).encode()).hexdigest(), most)
 
@@ -71,16 +71,23 @@ def network() -> str:
     return "127.0.0.0/8" if address.is_loopback else str(address)
 
 
-def login(username: str) -> list[Limit]:
+def login(username: str, device: str | None) -> list[Limit]:
     """Return the limits of a log-in.
 
+    Who fails is kept out where they failed. What strangers do to an account, from however many
+    networks, or in a network that they share with its owner, slows down strangers only: a known
+    device counts for itself.
+
     :param username: Who is about to log in.
+    :param device: The known device, if it is one.
     """
     place = network()
+    if device:
+        return [limit(PAIR, "device", device, place), limit(USER, "device", device)]
     return [
-        limit(PAIR, "login", username, place),
-        limit(NETWORK, "login from", place),
-        limit(NAME, "login as", username),
+        limit(PAIR, "name", username, place),
+        limit(USER, "name", username),
+        limit(NETWORK, "place", place),
     ]
 
 
