@@ -12,7 +12,7 @@ from webargs.flaskparser import abort
 
 from ..model import Login, User
 from ..model.users import ADMINS
-from . import passwords, tokens
+from . import devices, passwords, tokens
 from .schemas import NewPassword, NewUser, UserOut
 
 bp = Blueprint("users", __name__, url_prefix="/api/users", description="Users and their groups")
@@ -92,10 +92,9 @@ def change_password(given: dict[str, str]) -> None:
     if not passwords.matches(given["current_password"], current_user.password_hash):
         abort(403, message="The current password is wrong.")
     hashed = passwords.hasher.hash(given["new_password"])
+    here = UUID(get_jwt()["login"])
     with tokens.database().writing() as session:
-        session.get_one(User, current_user.id).password_hash = hashed
-        session.execute(
-            delete(Login).where(
-                Login.user_id == current_user.id, Login.id != UUID(get_jwt()["login"])
-            )
-        )
+        user = session.get_one(User, current_user.id)
+        user.password_hash = hashed
+        session.execute(delete(Login).where(Login.user_id == user.id, Login.id != here))
+    devices.remember(user, here)

@@ -13,12 +13,22 @@ from .. import settings
 from .base import Base
 from .database import Database
 from .jobs import Job
-from .users import FailedLogin, Group, Login, User
+from .users import Attempt, FailedLogin, Group, Login, User
 
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["Base", "Database", "FailedLogin", "Group", "Job", "Login", "User", "database"]
+__all__ = [
+    "Attempt",
+    "Base",
+    "Database",
+    "FailedLogin",
+    "Group",
+    "Job",
+    "Login",
+    "User",
+    "database",
+]
 
 
 @cache

@@ -8,8 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,11 @@ SERVERS = {
     "gunicorn-sync": ("gunicorn", ["gunicorn"], (False, False)),
     "uwsgi-threads": ("pyuwsgi", ["uwsgi", *UWSGI, "--threads", "2"], (True, False)),
     "uwsgi-alone": ("pyuwsgi", ["uwsgi", *UWSGI], (False, False)),
+}
+# With several processes, in which as many log-ins are tried at once as one likes.
+MANY = {
+    "gunicorn-processes": ("gunicorn", ["gunicorn", "--workers", "4", "--threads", "4"]),
+    "uwsgi-processes": ("pyuwsgi", ["uwsgi", *UWSGI, "--processes", "4", "--threads", "4"]),
 }
 
 
@@ -104,7 +112,7 @@ def database(database_url):
 @pytest.fixture(params=SERVERS)
 def server(request, database_url, copied, tmp_path):
     """Start one of the servers."""
-    module, command, _ = SERVERS[request.param]
+    module, command, *_ = {**SERVERS, **MANY}[request.param]
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -190,3 +198,19 @@ def test_server(server, database, request):
     with pytest.raises(simple_websocket.ConnectionClosed) as info:
         last.receive(timeout=10)
     assert info.value.reason == 4404
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", MANY, indirect=True)
+def test_log_ins_at_the_same_time(server):
+    """Of 32 that come at once five have their password checked, whichever process they meet."""
+    server.log_in("ada")
+    wrong = {"username": "ada", "password": "wrong password"}
+    together = threading.Barrier(32)
+
+    def guess(_):
+        together.wait(timeout=20)
+        return server.ask("POST", "/api/auth/login", wrong)[0]
+
+    with ThreadPoolExecutor(32) as pool:
+        assert Counter(pool.map(guess, range(32))) == {401: 5, 429: 27}

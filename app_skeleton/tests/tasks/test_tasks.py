@@ -92,7 +92,7 @@ def test_failed(jobs, make_job):
 
 def test_tidy(jobs):
     """What has expired is forgotten, and nothing else."""
-    from app.model import FailedLogin, Login, User, database
+    from app.model import Attempt, FailedLogin, Login, User, database
     from app.model.base import now
     from app.tasks.tidy import tidy
 
@@ -103,10 +103,12 @@ def test_tidy(jobs):
         for days in (-2, 2):
             moment = now() + timedelta(days=days)
             session.add(Login(user_id=user.id, expires=moment))
+            session.add(Attempt(key=str(days), count=1, ends=moment))
             session.add(FailedLogin(username="ada", address="-", moment=moment))
     tidy()
     with database().reading() as session:
         assert [entry > now() for entry in session.scalars(select(Login.expires))] == [True]
+        assert session.scalars(select(Attempt.key)).all() == ["2"]
         assert [entry > now() for entry in session.scalars(select(FailedLogin.moment))] == [True]
 
 
