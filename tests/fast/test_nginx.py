@@ -470,6 +470,64 @@ def test_each_request_is_a_line_of_json_without_its_query(front: Front) -> None:
     assert b"SECRET" not in (front.folder / "logs/good.access.log").read_bytes()
 
 
+def test_no_log_has_a_query_or_a_referer(front: Front) -> None:
+    """Whatever goes wrong with a request: the app, the account's links, the client, nginx's own limits."""
+    secret, name, run = {"Referer": "https://x.example/?t=SECRET"}, "linked.example", front.folder / "linked/run"
+    link_of_the_account(front.folder / "linked/one/static/out?SECRET", "/etc/passwd")
+    link_of_the_account(front.folder / "linked/one/static/round", "round")
+    for path in ("round", "link", "gone", "x" * 300, "later.html/x"):
+        front.get(f"/static/{path}?t=SECRET", name, **secret)
+    link_of_the_account(run / "maintenance", "/etc/passwd")
+    front.get("/?t=SECRET", name, X_Hosted_Check="1" * 32, source=STRANGER, **secret)
+    (run / "maintenance").unlink()
+    for host in ("gone.example", "good.example", "evil.example"):
+        with contextlib.suppress(http.client.HTTPException, OSError):
+            front.get("/?t=SECRET", host, **secret)
+    # An app whose socket nobody listens on, is no socket, is not the front's to connect to, and answers nonsense.
+    gone = front.folder / "gone/run/current.sock"
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(gone))
+        front.get("/?t=SECRET", "gone.example", **secret)
+    gone.unlink()
+    gone.mkdir()
+    front.get("/?t=SECRET", "gone.example", **secret)
+    gone.rmdir()
+    for answer in ("status=nonsense", f"X-Long={'x' * 70000}"[:8000], "Content-Length=5&size=100", "X-A=a%00b"):
+        with contextlib.suppress(http.client.HTTPException, OSError):
+            front.get(f"/?t=SECRET&{answer}", **secret)
+    App.go_on.clear()
+    front.get("/limited/?wait=1&t=SECRET", **secret)
+    App.go_on.set()
+    for _ in range(12):
+        front.get("/limited/?t=SECRET", source="198.51.100.99", **secret)
+        front.get("/login?t=SECRET", source="198.51.100.99", method="POST", body=b"x", **secret)
+    front.get("/limited/?t=SECRET", method="POST", body=b"x" * 20000, **secret)
+    line, end = b"GET /?t=SECRET HTTP/1.1\r\nHost: good.example\r\nReferer: http://x/?t=SECRET\r\n", b"\r\n\r\n"
+    for raw in (
+        line,  # Never whole.
+        line + b"Content-Length: 10" + end + b"x",
+        line + b"Transfer-Encoding: chunked" + end + b"zz\r\n",
+        line + b"X-A: " + b"a" * 9000 + end,
+        line + b"X-A: a\0b" + end,
+        line.replace(b"?t", b"%00?t") + end,
+        line.replace(b"/?t", b"/../../?t") + end,
+        line.replace(b"1.1", b"9.9") + end,
+        line.replace(b"?t=", b"?t=" + b"a" * 9000) + end,
+        line.replace(b"GET", b"g\0t") + end,
+    ):
+        for port in (front.port, front.tls_port):
+            with socket.create_connection(("127.0.0.1", port), 10) as client, contextlib.suppress(OSError):
+                client.sendall(raw)
+                client.settimeout(5)
+                while client.recv(1000):
+                    pass
+    front.get("/after")
+    until("all is in the log", lambda: [line for line in front.log("good") if line["path"] == "/after"])
+    logs = [front.folder / "log", *(front.folder / "logs").iterdir()]
+    assert front.folder / "logs/error.log" in logs
+    assert {log.name: line for log in logs for line in log.read_text().splitlines() if "SECRET" in line} == {}
+
+
 # --- limits
 
 
