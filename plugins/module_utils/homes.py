@@ -24,6 +24,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.programs import Progr
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv
 
+LEFT = 3600  # seconds after which what lets a check in was left by one that was killed
 KEY = re.compile(r"[!-~]{16,}")  # one word: what an app would keep as its key in a file
 SETS_KEY = re.compile(r"\s*(export\s+)?SECRET_KEY=(.*)")
 
@@ -153,18 +154,39 @@ class Home:
         return headers.get("x-release") if 200 <= status < 300 else None
 
     def front(self, timeout: float = 10) -> tuple[str, str | None]:
-        """Ask for the app through its front as a visitor on this host does: what it answers, and which release."""
+        """Ask for the app through its front, past limits and maintenance: what it answers, and which release."""
         host, path = self.url()
         scheme, _, address = self.app["front"].rpartition("://")
         try:
             kind = functools.partial(Tls, name=host) if scheme == "https" else http.client.HTTPConnection
             connection = kind(address, timeout=timeout)
-            with contextlib.closing(connection):
-                connection.request("GET", path, headers={"Host": host})
+            with contextlib.closing(connection), self._proof() as proof:
+                connection.request("GET", path, headers={"Host": host, **proof})
                 answer = connection.getresponse()
                 return str(answer.status), answer.headers["X-Release"]
         except (OSError, http.client.HTTPException) as error:
             return str(error) or type(error).__name__, None
+
+    @contextlib.contextmanager
+    def _proof(self) -> Iterator[dict[str, str]]:
+        """Yield the header by which nginx lets in who deploys an app: it names a file that the account alone can make.
+
+        Where there is no place on the disk for it, or another front, there is no header.
+        """
+        name, headers = secrets.token_hex(16), {}
+        try:
+            if not self.app["router"]:
+                with contextlib.suppress(OSError):
+                    for left in self.run.glob("check-*"):
+                        if time.time() - left.lstat().st_mtime > LEFT:
+                            left.unlink()
+                    # For the front's group too, which is the folder's.
+                    write(self.run / f"check-{name}", "", 0o640, name_too=False)
+                    headers = {"X-Hosted-Check": name}
+            yield headers
+        finally:
+            with contextlib.suppress(OSError):
+                (self.run / f"check-{name}").unlink(missing_ok=True)
 
     # --- who works on it, and who did
 
