@@ -18,7 +18,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.module_utils.answers import Untrue
 from ansible_collections.hosted.flask.plugins.plugin_utils import accounts, certificates, frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
-from ansible_collections.hosted.flask.plugins.plugin_utils.remote import NoAnswer, distrust, look
+from ansible_collections.hosted.flask.plugins.plugin_utils.bounds import Refused, distrust
+from ansible_collections.hosted.flask.plugins.plugin_utils.remote import NoAnswer, look
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
 from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
 
@@ -298,6 +299,8 @@ class ActionModule(ActionBase):
         }
         try:
             return look(self, call, task_vars, sudoable)
+        except Refused:
+            raise
         except AnsibleConnectionFailure as error:
             context = self._play_context
             target = f"{context.remote_user or 'the default user'}@{context.remote_addr}:{context.port or 22}"

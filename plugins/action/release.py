@@ -18,8 +18,9 @@ from ansible.utils.display import Display
 from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK, Untrue, visible
 from ansible_collections.hosted.flask.plugins.plugin_utils import frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
+from ansible_collections.hosted.flask.plugins.plugin_utils.bounds import distrust
 from ansible_collections.hosted.flask.plugins.plugin_utils.git import head_of
-from ansible_collections.hosted.flask.plugins.plugin_utils.remote import distrust, run
+from ansible_collections.hosted.flask.plugins.plugin_utils.remote import run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect, content
 
 display = Display()
