@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from ansible_collections.hosted.flask.plugins.module_utils.answers import ENTRY, Untrue, parsed
 from ansible_collections.hosted.flask.plugins.module_utils.files import contents, last, write
+from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv
@@ -97,7 +98,9 @@ class Home:
                 f"app {self.name}: release {release} was shipped by an older hosted.flask: deploy its source instead"
             )
         front = description["router"] or self.app["front"]
-        return Home({**self.app, **description, "front": front}, self.who, self.wait)
+        # Of its secrets it knows the names alone.
+        own = {"front": front, "secrets": self.app.get("secrets", {})}
+        return Home({**self.app, **description, **own}, self.who, self.wait)
 
     # --- the app's own key
 
@@ -137,6 +140,10 @@ class Home:
                 settings = shlex.split(contents(release.with_name(".hosted") / "env").decode())
                 found |= {value for name, _, value in (word.partition("=") for word in settings) if name in names}
         return found - {""}
+
+    def mask(self) -> Mask:
+        """Return what takes these out of a text."""
+        return Mask(self.secrets())
 
     # --- what answers
 

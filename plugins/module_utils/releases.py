@@ -178,7 +178,9 @@ def prove_front(home: Home, release: str, warnings: Iterable[str] = ()) -> None:
         time.sleep(0.05)
     if router:
         log = home.log(router)
-        what = f"Is another process on that port? See below, and deploy again.\n{log} ends:\n{tail(log, 0)}"
+        what = (
+            f"Is another process on that port? See below, and deploy again.\n{log} ends:\n{tail(log, 0, home.mask())}"
+        )
     else:
         what = "Run playbooks/provision.yml, and read the front's log."
     refusal = (

@@ -60,6 +60,8 @@ module = importlib.import_module(sent["run"])
 print(json.dumps(getattr(module, sent.get("function", "main"))(sent["call"], sys.stdin.buffer.read())))
 """
 
+LAST = 1 << 20  # characters of what a host said instead of an answer that are looked at
+
 
 class NoAnswer(Exception):
     """What ran on the host ended without an answer; ``code`` is the exit code and the text what was said instead."""
@@ -144,7 +146,7 @@ def ask(
     if len(last) > limit:
         raise answers.Untrue(f"it is longer than {limit} characters")
     if not last.startswith("{"):
-        words = (text[-6000:] for text in (given["stderr"].strip(), said) if text)
+        words = (show(text[-LAST:])[-6000:] for text in (given["stderr"].strip(), said) if text)
         raise NoAnswer(given["rc"], answers.visible("\n".join(words)))
     return answers.parsed(last, shape, show)
 
