@@ -109,6 +109,7 @@ class ActionModule(ActionBase):
         if app["state"] == "absent":
             return sent
         sent |= {key: app[key] for key in DEPLOY_KEYS}
+        sent |= {"unfit": app.get("unfit", "")}
         folder = Path(app["folder"])
         static = tuple(f"{name.strip('/')}/" for name in app["static"].values())
         page = os.path.normpath(app["maintenance"]["page"] or "none")

@@ -89,6 +89,7 @@ LOOK = {
     "supervisord": bool,
     "accounts": {str: {"uid": int, "home": PATH, "ours": bool}},
     "pythons": {str: re.compile(r"\d{1,3}\.\d{1,3}")},
+    "owned": {str: str},
     "ports": {str: [LISTENER]},
 }
 

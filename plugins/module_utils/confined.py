@@ -278,6 +278,22 @@ def each(jobs: Iterable[tuple[str, Callable[[], Job]]], at_once: int, limit: int
     return found
 
 
+def starter(account: str, command: list[str], data: bytes, deadline: float) -> Callable[[], Job]:
+    """Return what starts a command with the rights of an account.
+
+    :param account: empty for the rights that this process has.
+    :param data: its standard input, where it has another account's rights.
+    :param deadline: seconds.
+    """
+    if not account:
+        return partial(Command, command, deadline)
+
+    def start() -> Job:
+        return Unit(account, pwd.getpwnam(account).pw_dir, command, data, deadline)
+
+    return start
+
+
 def run(account: str, command: list[str], data: bytes = b"", deadline: float = 60, limit: int = 65536) -> bytes:
     """Return what a command says with the rights of an account, on both its outputs.
 
@@ -287,14 +303,7 @@ def run(account: str, command: list[str], data: bytes = b"", deadline: float = 6
     :param limit: bytes of its answer.
     :raises Unanswered: it gave none.
     """
-    start: Callable[[], Job] = partial(Command, command, deadline)
-    if account:
-        try:
-            home = pwd.getpwnam(account).pw_dir
-        except KeyError:
-            raise Unanswered(f"account {account} is not there") from None
-        start = partial(Unit, account, home, command, data, deadline)
-    answer = each([(account, start)], 1, limit)[account]
+    answer = each([(account, starter(account, command, data, deadline))], 1, limit)[account]
     if isinstance(answer, Unanswered):
         raise answer
     return answer

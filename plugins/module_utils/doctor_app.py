@@ -52,7 +52,7 @@ def look(home: Home) -> dict[str, Any]:
         finding = error("release", "it was never deployed here", f"Deploy it: bin/deploy -e app={home.name}")
         return {"findings": [finding], "checked": ["release"], "skipped": {}}
     description = home.read(live)
-    here = home.as_released(live) if "program" in description else home
+    here = home.as_released(live) if description else home
     return examine(
         {
             "programs": lambda: programs(here),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.hosted.flask.plugins.module_utils.answers import visible
 from ansible_collections.hosted.flask.plugins.module_utils.files import discard, tail, text_of, write
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.processes import family, memory
@@ -109,7 +110,9 @@ def recorded(home: Home, action: str, release: str, **more: str) -> Iterator[Swi
             home.remember(action, release, begin, "refused")
         text = str(error)
         if isinstance(error, OSError):
-            text = f"app {home.name}: disk or permissions: {error}. Visitors still get what they got before."
+            text = (
+                f"app {home.name}: disk or permissions: {visible(str(error))}. Visitors still get what they got before."
+            )
         raise Refused(text) from error
     home.remember(action, release, begin, "live", shown=round(switch.shown - begin, 2), **more)
 
@@ -255,7 +258,7 @@ def status(home: Home) -> Result:
     """
     live = home.live()
     description = home.read(live)
-    here = home.as_released(live) if live and "program" in description else home
+    here = home.as_released(live) if live and description else home
     programs = home.programs.all()
     pids = {pid for info in programs for pid in family(info["pid"])}
     history = home.history()

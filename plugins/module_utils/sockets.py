@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-# Of one answer of supervisord: bytes, and seconds between two pieces of it. None of the calls waits for a program.
+# Of one answer of supervisord: bytes, and seconds until all of it is there. None of the calls waits for a program.
 LIMIT, SECONDS = 4 << 20, 30
 
 # linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h
@@ -136,13 +136,33 @@ def listens(port: int) -> bool:
     return False
 
 
+class Until(socket.socket):
+    """A unix socket for one answer, which has to be there by a time also where it comes in many pieces."""
+
+    def __init__(self, seconds: float) -> None:
+        """Begin to count."""
+        super().__init__(socket.AF_UNIX)
+        self.settimeout(seconds)
+        self.until = time.monotonic() + seconds
+
+    def recv_into(self, *arguments: Any) -> int:
+        """Receive a piece.
+
+        :raises TimeoutError: the time is over.
+        """
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(left)
+        return super().recv_into(*arguments)
+
+
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket; the host is the socket's path."""
 
     def connect(self) -> None:
         """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
+        self.sock = Until(SECONDS)
         self.sock.connect(self.host)
 
 
@@ -156,7 +176,19 @@ class UnixTransport(xmlrpc.client.Transport):
 
     def make_connection(self, host: object) -> UnixConnection:
         """Return a connection of its own for each call: supervisord keeps none."""
-        return UnixConnection(self.path, timeout=SECONDS)
+        return UnixConnection(self.path)
+
+    def single_request(self, *arguments: Any, **options: Any) -> Any:
+        """Ask once.
+
+        :raises OSError: there is no answer, or none that supervisord would give.
+        """
+        try:
+            return super().single_request(*arguments, **options)
+        except http.client.RemoteDisconnected:
+            raise  # Asked once more.
+        except (http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise OSError(f"its answer is not supervisord's ({type(error).__name__})") from None
 
     def parse_response(self, response: http.client.HTTPResponse) -> Any:
         """Return what an answer says, if it is as short as supervisord's are.

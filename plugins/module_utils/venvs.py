@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ansible_collections.hosted.flask.plugins.module_utils.files import write
+from ansible_collections.hosted.flask.plugins.module_utils.files import discard, write
 
 # Where role server puts uv on own servers; elsewhere it is on the PATH or beside Ansible's own Python.
 UV_PLACES = ("/opt/hosted.flask/uv/bin/uv", str(Path(sys.executable).with_name("uv")))
@@ -72,7 +72,7 @@ class Venv:
         """
         if self.ready:
             return
-        shutil.rmtree(self.path, ignore_errors=True)
+        discard(self.path)
         self.path.mkdir(parents=True)
         uv = find_uv()
         try:
