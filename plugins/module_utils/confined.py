@@ -232,19 +232,27 @@ class Unanswered(Exception):
     """A process gave no answer; the text says why."""
 
 
-def each(jobs: Iterable[tuple[str, Callable[[], Job]]], at_once: int, limit: int) -> dict[str, bytes | Unanswered]:
+def each(
+    jobs: Iterable[tuple[str, Callable[[], Job]]], at_once: int, limit: int, owners: dict[str, str] | None = None
+) -> dict[str, bytes | Unanswered]:
     """Run jobs, several at once, and return what each answers.
 
     :param jobs: each with its name and what starts it.
     :param at_once: how many run at the same time.
     :param limit: bytes of one answer.
+    :param owners: whose a job is, by its name. While others wait nobody has more than half of what runs at once: his
+        own may take as long as he likes, up to their deadlines.
     """
-    waiting, found = list(jobs), {}
+    waiting, found, whose = list(jobs), {}, owners or {}
     untils: dict[str, float] = {}
     with selectors.DefaultSelector() as selector:
         while waiting or selector.get_map():
             while waiting and len(selector.get_map()) < at_once:
-                name, start = waiting.pop(0)
+                busy = [whose.get(key.data[0], key.data[0]) for key in selector.get_map().values()]
+                fair = (
+                    place for place, (name, _) in enumerate(waiting) if busy.count(whose.get(name, name)) * 2 < at_once
+                )
+                name, start = waiting.pop(next(fair, 0))
                 try:
                     job = start()
                     job.until = untils.setdefault(name, job.until)

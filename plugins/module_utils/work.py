@@ -165,15 +165,19 @@ def taken(app: dict[str, Any], said: bytes | confined.Unanswered, verb: str) -> 
             raise said
         if not said.strip():
             raise confined.Unanswered("it ended without an answer")
-        return answers.parsed(said.rstrip().rpartition(b"\n")[2], answers.APP)
+        result = answers.parsed(said.rstrip().rpartition(b"\n")[2], answers.APP)
+        return told(app, result["msg"]) if verb == "status" and result.get("failed") and "msg" in result else result
     except confined.Unanswered as why:
         wrong = str(why)
     except answers.Untrue as why:
         wrong = f"what it answered is not believed: {why}\n{mask.end(said.decode(errors='replace'), 2000)}"
     text = f"app {app['name']}: the work on it, with the rights of account {app['account']}: {wrong}"
-    if verb == "status":
-        return {"changed": False, "status": {"app": app["name"], "release": None, "health": answers.visible(text)}}
-    return failure(answers.visible(text))
+    return told(app, answers.visible(text)) if verb == "status" else failure(answers.visible(text))
+
+
+def told(app: dict[str, Any], why: str) -> dict[str, Any]:
+    """Return the status of an app that does not tell its own: the others' are of use all the same."""
+    return {"changed": False, "status": {"app": app["name"], "release": None, "health": why}}
 
 
 def without_secrets(result: dict[str, Any], home: Home) -> dict[str, Any]:
@@ -204,7 +208,9 @@ def main(call: dict[str, Any], contents: bytes, do: Do = work) -> dict[str, Any]
             results[app["name"]] = nobody
         else:
             jobs.append((app["name"], partial(start, do, app, blobs, call)))
-    said = confined.each(jobs, AT_ONCE, answers.LIMIT + (1 << 16))
+    said = confined.each(
+        jobs, AT_ONCE, answers.LIMIT + (1 << 16), {app["name"]: app["account"] for app in call["apps"]}
+    )
     for app in call["apps"]:
         if app["name"] in said:
             results[app["name"]] = taken(app, said[app["name"]], verb)
