@@ -206,7 +206,7 @@ class Home:
 
         Where there is no place on the disk for it, or another front, there is no header.
         """
-        name, headers = secrets.token_hex(16), {}
+        name, headers = f"{self.name}-{secrets.token_hex(16)}", {}
         try:
             if not self.app["router"]:
                 with contextlib.suppress(OSError):

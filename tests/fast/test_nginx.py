@@ -26,7 +26,7 @@ import pytest
 import yaml
 from ansible_collections.hosted.flask.plugins.module_utils.homes import LEFT, Home
 from attacks import ATTACKS, HIDDEN, OVER_TLS, judge, send
-from support import ROOT, completed, free_port, nginx_files, process, short_folder, tool, until
+from support import ROOT, completed, free_port, nginx_files, process, render, short_folder, tool, until
 
 Answer = tuple[int, dict[str, str], bytes]
 LIMITED = {
@@ -97,8 +97,14 @@ class Front:
 
     def get(self, path: str, name: str = "good.example", method: str = "GET", **more: Any) -> Answer:
         """Ask over plain HTTP: as who deploys the app, with no limits, or from the address ``source``."""
-        who = {"X_Test_Address": more.pop("source")} if "source" in more else {"X_Hosted_Check": CHECK}
+        who = {"X_Test_Address": more.pop("source")} if "source" in more else {"X_Hosted_Check": self.check(path, name)}
         return self.ask(http.client.HTTPConnection("127.0.0.1", self.port, 10), path, name, method, **who, **more)
+
+    @staticmethod
+    def check(path: str, name: str) -> str:
+        """Return what lets in who deploys the app that is asked."""
+        app = "limited" if re.match("/limited(/|$)", path) else name.partition(".")[0]
+        return f"{app}-{CHECK}"
 
     def get_tls(self, path: str, name: str) -> Answer:
         """Ask over TLS, by the name."""
@@ -224,7 +230,7 @@ def front() -> Iterator[Front]:
             (static.parent / "wsgi.py").write_text("SECRET")
             link_of_the_account(static / "link", "/etc/passwd")
             (folder / app["name"] / "slots/current").symlink_to("../one")
-            (folder / app["name"] / f"run/check-{CHECK}").touch()
+            (folder / app["name"] / f"run/check-{app['name']}-{CHECK}").touch()
         # A home that root put elsewhere; all in it is the account's.
         (folder / "linked").rename(folder / "elsewhere")
         (folder / "linked").symlink_to("elsewhere")
@@ -470,6 +476,36 @@ def test_each_request_is_a_line_of_json_without_its_query(front: Front) -> None:
     assert b"SECRET" not in (front.folder / "logs/good.access.log").read_bytes()
 
 
+@pytest.mark.parametrize("part", ["path", "marks", "host", "agent", "method", "all"])
+def test_a_line_of_the_log_has_a_bound(part: str, front: Front) -> None:
+    """Whoever fills the disk by requests has to make very many."""
+    size, wide = 500 if part == "all" else 0, {part: 7500}
+    path, host, agent = (wide.get(kind, size * 4) for kind in ("path", "host", "agent"))
+    text = '"' * 7500 if part == "marks" else "p" * path
+    lines = [
+        f"{'M' * wide.get('method', 3)} /{part}{text}?{'q' * 100} HTTP/1.1",
+        f"Host: {'h' * host or 'good.example'}",
+        f"User-Agent: agent{'a' * agent}",
+    ]
+    log = front.folder / "logs/access.log", front.folder / "logs/good.access.log"
+    before = [file.stat().st_size for file in log]
+    with socket.create_connection(("127.0.0.1", front.port), 10) as client, contextlib.suppress(ConnectionError):
+        client.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        while client.recv(1000):
+            pass
+
+    def new() -> bytes:
+        return b"".join(file.read_bytes()[size:] for file, size in zip(log, before, strict=True))
+
+    until("it is in the log", lambda: b"\n" in new())
+    for line in new().splitlines():
+        seen = json.loads(line)
+        assert len(line) < 2500
+        for key, most in {"path": 503, "agent": 303, "host": 255, "method": 20}.items():
+            assert len(seen[key]) <= most
+        assert "q" not in seen["path"]
+
+
 def test_no_log_has_a_query_or_a_referer(front: Front) -> None:
     """Whatever goes wrong with a request: the app, the account's links, the client, nginx's own limits."""
     secret, name, run = {"Referer": "https://x.example/?t=SECRET"}, "linked.example", front.folder / "linked/run"
@@ -478,7 +514,7 @@ def test_no_log_has_a_query_or_a_referer(front: Front) -> None:
     for path in ("round", "link", "gone", "x" * 300, "later.html/x"):
         front.get(f"/static/{path}?t=SECRET", name, **secret)
     link_of_the_account(run / "maintenance", "/etc/passwd")
-    front.get("/?t=SECRET", name, X_Hosted_Check="1" * 32, source=STRANGER, **secret)
+    front.get("/?t=SECRET", name, X_Hosted_Check=f"linked-{'1' * 32}", source=STRANGER, **secret)
     (run / "maintenance").unlink()
     for host in ("gone.example", "good.example", "evil.example"):
         with contextlib.suppress(http.client.HTTPException, OSError):
@@ -627,7 +663,7 @@ def test_an_upload_is_seen_as_it_comes_where_asked_for(front: Front) -> None:
     for path, streamed in (("/limited/", True), ("/", False)):
         App.first_bytes.clear()
         with socket.create_connection(("127.0.0.1", front.port), 10) as client:
-            head = f"Host: good.example\r\nX-Hosted-Check: {CHECK}\r\nContent-Length: 6"
+            head = f"Host: good.example\r\nX-Hosted-Check: limited-{CHECK}\r\nContent-Length: 6"
             client.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n\r\nabc".encode())
             if streamed:
                 until("the app has the first bytes", lambda: App.first_bytes == [b"abc"])
@@ -716,16 +752,17 @@ def test_maintenance_has_the_apps_own_page_and_guests(front: Front) -> None:
     assert front.get("/limited/hosted_flask_limited_maintenance")[0] == 404
 
 
-WRONG = [None, "", "0" * 32, CHECK.upper(), f"{CHECK}0", f"../run/check-{CHECK}", "of_another"]
+WRONG = [
+    None, "", "-", CHECK, f"-{CHECK}", f"good-{'0' * 32}", f"good-{CHECK.upper()}", f"good-{CHECK}0", f"GOOD-{CHECK}",
+    f"goo-{CHECK}", f"limited-{CHECK}", f"secure-{CHECK}", f"none-{CHECK}",
+    f"good-../../../limited/run/check-limited-{CHECK}",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "127.9.9.9", STRANGER])
 def test_who_cannot_make_a_file_for_the_app_does_not_pass(name: str | None, address: str, front: Front) -> None:
     """Programs of other accounts come from the host itself."""
-    if name == "of_another":
-        name = "fedcba9876543210" * 2
-        (front.folder / f"limited/run/check-{name}").touch()
     with front.maintenance("good"):
         asked = {} if name is None else {"X_Hosted_Check": name}
         assert front.get("/", source=address, **asked)[0] == 503
@@ -740,7 +777,7 @@ def test_a_check_of_ours_passes_and_nothing_of_it_stays(front: Front) -> None:
     for name, age in (("left", LEFT + 60), ("new", 0)):
         (root / f"run/check-{name}").touch()
         os.utime(root / f"run/check-{name}", (0, time.time() - age))
-    (root / f"run/check-{CHECK}").touch()
+    (root / f"run/check-good-{CHECK}").touch()
     with front.maintenance("good"):
         assert home.front()[0] == "200"
     assert sorted(os.listdir(root / "run")) == sorted([*before, "check-new"])
@@ -749,7 +786,7 @@ def test_a_check_of_ours_passes_and_nothing_of_it_stays(front: Front) -> None:
     assert "HTTP_X_HOSTED_CHECK" not in json.loads(front.get("/")[2])
 
 
-LINKS = ["run/maintenance", f"run/check-{'1' * 32}", "one/etc/file", "one/etc/passwd"]
+LINKS = ["run/maintenance", f"run/check-linked-{'1' * 32}", "one/etc/file", "one/etc/passwd"]
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -771,7 +808,7 @@ def test_no_link_of_an_account_tells_what_others_have(link: str, there: str, fro
         try:
             if link.startswith("one"):
                 time.sleep(1.2)  # Of static files, what was looked up is known for a second.
-            answers = [front.get("/", "linked.example", source="192.0.2.9", X_Hosted_Check="1" * 32)]
+            answers = [front.get("/", "linked.example", source="192.0.2.9", X_Hosted_Check=f"linked-{'1' * 32}")]
             answers += [front.get(f"/etc/{name}{end}", "linked.example") for name in ("file", "passwd")]
             if link.endswith("passwd"):  # The page for maintenance.
                 with front.maintenance("linked"):
@@ -855,6 +892,36 @@ def test_nothing_older_than_tls_1_2_is_spoken(front: Front) -> None:
     with socket.create_connection(("127.0.0.1", front.tls_port), 10) as raw:
         with pytest.raises(ssl.SSLError):
             client.wrap_socket(raw, server_hostname="own.example")
+
+
+# --- logs that grow
+
+
+def test_a_large_log_begins_anew_within_a_day(short: Path) -> None:
+    """And a small one once a day, as the package has it."""
+    logs, state = short / "logs", short / "state"
+    logs.mkdir(mode=0o755)
+    for name, size in {"large": 51 << 20, "small": 1000}.items():
+        with open(logs / f"{name}.access.log", "wb") as file:
+            file.truncate(size)
+    text = render("nginx", "logrotate.j2").replace("/var/log/nginx/", f"{logs}/")
+    called = short / "called"
+    text = text.replace("invoke-rc.d nginx rotate >/dev/null 2>&1", f"touch {called}")
+    if os.geteuid():
+        text = text.replace("create 0640 www-data adm", "create 0640")
+    (short / "rules").write_text(text)
+    (short / "rules").chmod(0o644)
+    command = [tool("logrotate"), "--state", str(state), str(short / "rules")]
+    today = time.strftime("%Y-%-m-%-d-%H:0:0")
+    state.write_text("logrotate state -- version 2\n" + "".join(f'"{log}" {today}\n' for log in logs.iterdir()))
+    for names in (["large.access.log", "large.access.log.1", "small.access.log"],) * 2:
+        subprocess.run(command, check=True, capture_output=True)
+        assert sorted(os.listdir(logs)) == names
+    assert called.exists()
+    assert (logs / "large.access.log").stat().st_size == 0
+    state.write_text(f'logrotate state -- version 2\n"{logs}/small.access.log" 2026-1-1-0:0:0\n')
+    subprocess.run(command, check=True, capture_output=True)
+    assert "small.access.log.1" in os.listdir(logs)
 
 
 # --- many apps
