@@ -21,6 +21,8 @@ from . import tokens
 WINDOW = timedelta(minutes=15)
 # Log-ins within the window: as one user from one network, as one user, and from one network.
 PAIR, USER, NETWORK = 5, 100, 50
+# Registrations from one network, and a user's changes of the password, which ask for the old one.
+REGISTRATIONS, CHANGES = 50, 5
 
 # One statement: whoever comes at the same time gets another number.
 COUNT = (
@@ -89,6 +91,19 @@ def login(username: str, device: str | None) -> list[Limit]:
         limit(USER, "name", username),
         limit(NETWORK, "place", place),
     ]
+
+
+def registration() -> list[Limit]:
+    """Return the limits of a registration."""
+    return [limit(REGISTRATIONS, "registration", network())]
+
+
+def change_of_password(user_id: int) -> list[Limit]:
+    """Return the limits of a change of the password.
+
+    :param user_id: Whose. Nobody comes that far without a token of theirs.
+    """
+    return [limit(CHANGES, "change of password", user_id)]
 
 
 def count(limits: list[Limit]) -> None:

@@ -42,10 +42,15 @@ def register(app: Flask) -> None:
 
     :param app: The application.
     """
+    from sqlalchemy.exc import OperationalError, TimeoutError
+
+    from .busy import busy
     from .commands import db, users
 
     opened = Database(app.config["DATABASE_URL"])
     app.extensions["database"] = opened
     app.extensions.setdefault("status", {})["database"] = opened.state
+    for kind in (OperationalError, TimeoutError):
+        app.register_error_handler(kind, busy)
     app.cli.add_command(db)
     app.cli.add_command(users)

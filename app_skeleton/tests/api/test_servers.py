@@ -13,10 +13,12 @@ import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import simple_websocket
+from sqlalchemy import update
 
 pytest.importorskip("app.api")
 model = pytest.importorskip("app.model")
@@ -48,8 +50,8 @@ SERVERS = {
 }
 # With several processes, in which as many log-ins are tried at once as one likes.
 MANY = {
-    "gunicorn-processes": ("gunicorn", ["gunicorn", "--workers", "4", "--threads", "4"]),
-    "uwsgi-processes": ("pyuwsgi", ["uwsgi", *UWSGI, "--processes", "4", "--threads", "4"]),
+    "gunicorn-processes": ("gunicorn", ["gunicorn", "--workers", "4", "--threads", "2"]),
+    "uwsgi-processes": ("pyuwsgi", ["uwsgi", *UWSGI, "--processes", "4", "--threads", "2"]),
 }
 
 
@@ -61,12 +63,12 @@ class Server:
 
     def ask(self, method, path, body=None, token=""):
         """Return the status and the body of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        connection.request(method, path, json.dumps(body) if body else None, headers)
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
+        with closing(connection):
+            connection.request(method, path, json.dumps(body) if body else None, headers)
+            answer = connection.getresponse()
+            text = answer.read()
         return answer.status, json.loads(text) if text else None
 
     def log_in(self, name):
@@ -200,17 +202,32 @@ def test_server(server, database, request):
     assert info.value.reason == 4404
 
 
+def at_once(times, ask):
+    """Return how often each status was the answer to requests of that many threads."""
+    together = threading.Barrier(times)
+
+    def one(number):
+        together.wait(timeout=20)
+        return ask(number)[0]
+
+    with ThreadPoolExecutor(times) as pool:
+        return Counter(pool.map(one, range(times)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("server", MANY, indirect=True)
-def test_log_ins_at_the_same_time(server):
-    """Of 32 that come at once five have their password checked, whichever process they meet."""
-    server.log_in("ada")
+def test_attempts_at_the_same_time(server, database):
+    """Of many that come at once so many are tried as may be, whichever process they meet."""
+    token = server.log_in("ada")
     wrong = {"username": "ada", "password": "wrong password"}
-    together = threading.Barrier(32)
-
-    def guess(_):
-        together.wait(timeout=20)
-        return server.ask("POST", "/api/auth/login", wrong)[0]
-
-    with ThreadPoolExecutor(32) as pool:
-        assert Counter(pool.map(guess, range(32))) == {401: 5, 429: 27}
+    codes = at_once(32, lambda _: server.ask("POST", "/api/auth/login", wrong))
+    assert codes == {401: 5, 429: 27}
+    wrong = {"current_password": "wrong password", "new_password": "a new password"}
+    codes = at_once(32, lambda _: server.ask("PUT", "/api/users/me/password", wrong, token))
+    assert codes == {403: 5, 429: 27}
+    # Of 50 five are left.
+    with database.writing() as session:
+        session.execute(update(model.Attempt).values(count=45))
+    who = {"password": "correct horse 1"}
+    codes = at_once(32, lambda n: server.ask("POST", "/api/users", {**who, "username": f"eve{n}"}))
+    assert codes == {201: 5, 429: 27}

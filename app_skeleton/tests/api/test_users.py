@@ -339,6 +339,40 @@ def test_change_of_password(ada):
     ada.login()
 
 
+def test_guesses_at_the_current_password(ada):
+    """Who has found a token does not find the password; others change theirs meanwhile."""
+    bob = Caller(ada.client, "bob")
+    wrong = {"current_password": "wrong password", "new_password": "a new password"}
+    right = {**wrong, "current_password": PASSWORD}
+
+    def change(who, given):
+        return who.ask("PUT", "/api/users/me/password", json=given)
+
+    assert [change(ada, wrong).status_code for _ in range(4)] == [403] * 4
+    # A change is no guess.
+    assert change(ada, {**right, "new_password": PASSWORD}).status_code == 204
+    assert [change(ada, wrong).status_code for _ in range(5)] == [403] * 5
+    refused = change(ada, right)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= 15 * 60
+    assert change(bob, right).status_code == 204
+
+
+def test_too_many_registrations(make_api, monkeypatch):
+    """From one network come so many users and no more, also where their names are taken."""
+    monkeypatch.setattr(limits, "REGISTRATIONS", 4)
+    client = make_api().test_client()
+
+    def register(name, address):
+        given = {"username": name, "password": PASSWORD}
+        place = {"REMOTE_ADDR": address}
+        return client.post("/api/users", json=given, environ_base=place).status_code
+
+    assert [register("ada", f"2001:db8::{n}") for n in range(6)] == [201, *[409] * 3, 429, 429]
+    assert register("eve", "2001:db8::1") == 429
+    assert register("eve", "2001:db8:0:1::1") == 201
+
+
 def test_list_is_for_admins(ada):
     """Only admins see all users, page by page."""
     assert ada.ask("GET", "/api/users").status_code == 403
