@@ -253,12 +253,14 @@ def front() -> Iterator[Front]:
             nginx_https_port=tls_port,
             nginx_tls=TLS,
             nginx_worker_connections=2048,
+            nginx_address_connections=320,
+            __nginx_app_connections=360,
             __nginx_certificates=str(folder / "tls"),
             __nginx_pending=str(folder / "pending"),
             __nginx_acme=str(folder / "acme"),
         )
         text = conf.read_text().replace("client_header_timeout 10s", "client_header_timeout 2s")
-        text = text.replace("client_body_timeout 30s", "client_body_timeout 2s")
+        text = text.replace("client_body_timeout 30s", "client_body_timeout 8s")
         # The tests may be whoever they want to: all addresses that a machine has of its own are one.
         anybody = "set_real_ip_from 127.0.0.1; real_ip_header X-Test-Address;"
         conf.write_text(text.replace("http {", f"http {{ {anybody}"))
@@ -657,6 +659,68 @@ def test_connections_of_one_address_are_limited(front: Front) -> None:
     for thread in threads:
         thread.join()
     assert set(statuses) <= {200, 429, 504}
+
+
+@pytest.mark.parametrize(
+    ("count", "addresses", "length", "refused", "same"),
+    [
+        (330, 1, 100, 10, 200),  # Of 320 of an address, here.
+        (370, 300, 100, 10, 429),  # Of 360 of an app, here.
+        (70, 1, 50_000, 6, 200),  # Of 64 bodies of an address that are on the disk.
+        (260, 200, 50_000, 4, 429),  # Of 256 of an app.
+    ],
+    ids=["address", "app", "bodies_of_an_address", "bodies_of_an_app"],
+)
+def test_what_is_under_way_has_a_bound(
+    count: int, addresses: int, length: int, refused: int, same: int, front: Front
+) -> None:
+    """For one address, and for one app, whose visitors leave the rest to others."""
+    asked: dict[str, Any] = {"source": STRANGER, "method": "POST", "body": b"x" * length}
+    until("those before have ended", lambda: front.get("/", **asked)[0] == 200)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", front.port), 10)) for _ in range(count)]
+        for number, client in enumerate(clients):
+            address = f"203.0.{number % addresses // 200 + 1}.{number % addresses % 200 + 1}"
+            head = f"POST / HTTP/1.1\r\nHost: good.example\r\nX-Test-Address: {address}\r\nContent-Length: {length}"
+            client.sendall(f"{head}\r\n\r\nx".encode())
+            client.setblocking(False)
+        told: list[bytes] = []
+
+        def refusals() -> bool:
+            for client in clients:
+                with contextlib.suppress(BlockingIOError):
+                    told.append(client.recv(1000)[9:12])
+            return len([status for status in told if status]) >= refused
+
+        until("some are refused", refusals, 7)
+        assert front.get("/", **asked)[0] == same
+        assert front.get("/", "linked.example", **asked)[0] == 200
+        time.sleep(0.2)
+        refusals()
+        assert [status for status in told if status] == [b"429"] * refused
+
+
+def test_answers_for_slow_visitors_take_little_of_the_disk(front: Front) -> None:
+    """Each some MB, of however much the app would say."""
+
+    def kept() -> list[int]:
+        sizes = []
+        for path in [path for pid in workers for path in Path(f"/proc/{pid}/fd").iterdir()]:
+            with contextlib.suppress(FileNotFoundError):
+                if f"{front.folder}/t-uwsgi" in os.readlink(path):
+                    sizes.append(path.stat().st_blocks * 512)
+        return sizes
+
+    master = (front.folder / "nginx.pid").read_text().strip()
+    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", front.port), 10))
+            client.sendall(b"GET /?size=30000000 HTTP/1.1\r\nHost: good.example\r\n\r\n")
+        until("all wait for their visitors", lambda: sum(size > 3 << 20 for size in kept()) == 20)
+        time.sleep(1)
+        assert max(kept()) <= 5 << 20
+        assert front.get("/")[0] == 200
 
 
 def test_an_upload_is_seen_as_it_comes_where_asked_for(front: Front) -> None:
