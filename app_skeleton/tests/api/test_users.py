@@ -66,6 +66,16 @@ def test_what_is_missing_is_said(make_api, name):
     assert answer.json["errors"]["json"] == {name: ["Missing data for required field."]}
 
 
+@pytest.mark.parametrize("value", ["\0", "a\0b", "\ud800", "ada\udfff\n"])
+@pytest.mark.parametrize("field", ["username", "password"])
+def test_what_is_no_text(make_api, field, value):
+    """What a database or a hash cannot take is refused, before it gets there."""
+    given = {"username": "ada", "password": PASSWORD, field: value}
+    answer = make_api().test_client().post("/api/auth/login", json=given)
+    assert answer.status_code == 422
+    assert set(answer.json["errors"]["json"]) == {field}
+
+
 @pytest.mark.parametrize(
     "credentials",
     [{"username": "ada", "password": "wrong password"}, {"username": "eve", "password": PASSWORD}],

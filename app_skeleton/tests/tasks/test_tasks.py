@@ -130,10 +130,9 @@ def test_state_of_a_broker(tmp_path):
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="there is no redis-server here")
 def test_worker(make_app, jobs, make_job, tmp_path, monkeypatch):
     """A job goes through a real broker to a real worker and comes back done."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    broker = f"redis://127.0.0.1:{port}/0"
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    place = str(tmp_path / "redis.sock")
+    broker = f"redis+socket://{place}"
+    options = ["--port", "0", "--unixsocket", place, "--save", "", "--dir", str(tmp_path)]
     environment = {**os.environ, "CELERY_BROKER_URL": broker}
     worker = [sys.executable, "-m", "celery", "-A", "app.tasks", "worker", "--pool", "solo"]
     redis = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
