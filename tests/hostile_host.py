@@ -251,10 +251,11 @@ def main() -> int:
         name, call = sent["run"].rpartition(".")[2], sent["call"]
         told = {"look": truth_of_look, "doctor": truth_of_doctor, "work": truth_of_work}[name](call)
         at = "look" if name == "look" else "work"
-    elif re.search(r"mkdir|echo ~|sleep 0", words) and "python" not in words:
+    elif "ENDFOUND" in words or "mkdir" in words or "echo ~" in words or "python" not in words:
         told, at = None, "shell"
     else:
-        sys.stdin.buffer.read() if "python" in words else None
+        if not sys.stdin.isatty():
+            sys.stdin.buffer.read()
         told, at = truth_of_module(), "plain"
     if "BECOME-SUCCESS-" in words:
         print(re.findall(r"BECOME-SUCCESS-\w+", words)[0], flush=True)
@@ -264,7 +265,9 @@ def main() -> int:
             sys.stdout.buffer.flush()
         sys.stderr.write(TEXT.encode(errors="replace").decode())
         return {"gone": 255, "silence": 0}.get(lie, 0)
-    print(json.dumps(told) if told else "/root/.ansible/tmp/x=y")
+    # Ansible asks a shell for an interpreter, or for a folder.
+    found_python = "PLATFORM\nLinux\nFOUND\n/usr/bin/python3\nENDFOUND"
+    print(json.dumps(told) if told else found_python if "ENDFOUND" in words else "/root/.ansible/tmp/x=y")
     return 0
 
 

@@ -64,8 +64,9 @@ class ActionModule(ActionBase):
             result = self._call(call, {}, task_vars)
             if arguments["verb"] == "status":
                 host = task_vars["inventory_hostname"]
-                found = [app.get("status") for app in result.get("apps", {}).values()]
-                result["rows"] = [{"host": host, **status} for status in found if status]
+                found = [(name, app.get("status")) for name, app in result.get("apps", {}).items()]
+                # An account tells how its app is doing, and not whose row that is.
+                result["rows"] = [{"host": host, **status, "app": name} for name, status in found if status]
             return result
         own = {row["name"]: row.get("secrets") or {} for row in arguments["rows"]}
         secrets = {app["name"]: own.get(app["name"], {}) for app in arguments["apps"]}
