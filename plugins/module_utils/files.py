@@ -11,9 +11,10 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
+if TYPE_CHECKING:  # The certificates' timer has this file without the collection.
+    from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
 
 TEXT_LIMIT = 65536  # bytes of a file that a diff still shows
 READ_LIMIT = 8 << 20  # bytes of a file of ours; a larger one is not ours

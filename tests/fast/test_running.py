@@ -79,6 +79,29 @@ def test_who_ends_the_run_ends_the_program(number: int, before: str, tmp_path: P
     until("what it left has ended", lambda: gone(pid), 10)
 
 
+# The end comes when the program runs already, and Popen has not told so yet.
+EARLY = """
+import os, pathlib, signal, subprocess, time
+class Popen(subprocess.Popen):
+    def __init__(self, *words, **options):
+        super().__init__(*words, **options)
+        while not (pathlib.Path({pid!r}).exists() and pathlib.Path({pid!r}).read_text()):
+            time.sleep(0.01)
+        signal.raise_signal({number})
+subprocess.Popen = Popen
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_end_while_a_program_is_started_ends_it(number: int, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    early = EARLY.format(pid=str(pid), number=int(number))
+    script = RUNS.replace("\nrun(", f"{early}\nrun(")
+    words = [sys.executable, "-c", script, str(ROOT / ".collections"), LEAVES.format(pid) + "sleep 300"]
+    assert subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60).returncode != 0
+    until("what it left has ended", lambda: gone(pid), 10)
+
+
 def test_no_other_way_to_run_a_program_with_a_deadline() -> None:
     """subprocess ends the program alone, and not what it has started."""
     for file in [*ROOT.glob("plugins/plugin_utils/*.py"), *ROOT.glob("plugins/action/*.py")]:
