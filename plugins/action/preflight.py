@@ -18,8 +18,10 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.module_utils.answers import Untrue, visible
 from ansible_collections.hosted.flask.plugins.plugin_utils import accounts, certificates, frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
-from ansible_collections.hosted.flask.plugins.plugin_utils.remote import NoAnswer, distrust, look
+from ansible_collections.hosted.flask.plugins.plugin_utils.bounds import Refused, distrust
+from ansible_collections.hosted.flask.plugins.plugin_utils.remote import NoAnswer, look
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
 
 try:  # Where a variable was written, known to ansible-core itself since 2.19.
     from ansible._internal._datatag._tags import Origin
@@ -302,6 +304,8 @@ class ActionModule(ActionBase):
         try:
             found = look(self, call, task_vars, sudoable)
             return found if pythons else {**found, "pythons": {app["python"]: "" for app in present}}
+        except Refused:
+            raise
         except AnsibleConnectionFailure as error:
             context = self._play_context
             target = f"{context.remote_user or 'the default user'}@{context.remote_addr}:{context.port or 22}"
@@ -550,17 +554,18 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
         words = ["--quiet", "--no-annotate", "--no-header", "--no-build", "--python-version", version, *user_settings()]
         with tempfile.TemporaryDirectory() as empty:
             try:
-                run = subprocess.run(
-                    [uv, "pip", "compile", "-", *words], input=needs.text + needs.server, capture_output=True,
-                    text=True, errors="replace", cwd=empty, env=uv_environment(), timeout=RESOLVING,
+                done = run(
+                    [uv, "pip", "compile", "-", *words], RESOLVING, needs.text + needs.server,
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    text=True, errors="replace", cwd=empty, env=uv_environment(),
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
                 continue
-        if run.returncode == 0:
+        if done.returncode == 0:
             known.parent.mkdir(parents=True, exist_ok=True)
             known.touch()
-        elif not any(words in run.stderr.lower() for words in UNTOLD):
-            allowed = f"packages that exist and fit together. uv: {run.stderr.strip()}"
+        elif not any(words in done.stderr.lower() for words in UNTOLD):
+            allowed = f"packages that exist and fit together. uv: {done.stderr.strip()}"
             if app["python"] in host["owned"]:
                 unfit(app, f"{app['python']} says that it is Python {version}, for which it needs {allowed}")
             else:

@@ -8,6 +8,7 @@ a deadline and up to a limit of bytes.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import re
@@ -61,6 +62,7 @@ PASSED = re.compile(
     r"|LANG|LC_ALL|TZ",
     re.IGNORECASE,
 )
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 PATH = "/usr/local/bin:/usr/bin:/bin"
 GRACE = 3.0  # seconds for a process that has said all, or was killed, to be seen as ended
 # With the last unit of an account systemd ends its slice, and starts nothing in it meanwhile: not a fault of the work.
@@ -188,6 +190,7 @@ class Unit(Job):
             while view:
                 view = view[file.write(view) :]
             file.seek(0)
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, SEALS)
             self.process = subprocess.Popen(
                 ["systemd-run", "--quiet", "--collect", "--wait", "--pipe", "--service-type=exec",
                  f"--unit={self.unit}", *options, "--", *command],

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
+
 TEXT_LIMIT = 65536  # bytes of a file that a diff still shows
 READ_LIMIT = 8 << 20  # bytes of a file of ours; a larger one is not ours
 HASH_LIMIT = 64 << 20  # bytes of a file that is told by its hash
@@ -145,10 +147,13 @@ def last(path: Path, limit: int, offset: int = 0) -> bytes:
         return file.read(limit)
 
 
-def tail(log: Path, offset: int, lines: int = 60) -> str:
-    """Return the last lines of what a log got since ``offset``, bytes from its start."""
+def tail(log: Path, offset: int, mask: Mask, lines: int = 60) -> str:
+    """Return the last lines of what a log got since ``offset``, bytes from its start.
+
+    :param mask: takes the secrets out, before a line is cut off.
+    """
     try:
-        text = last(log, 20000, offset).decode(errors="replace")
+        text = mask.end(last(log, 20000 + 4 * mask.margin, offset).decode(errors="replace"), 20000)
     except OSError:
         return "(none)"
     shown = "\n".join(legible(line) for line in text.splitlines())

@@ -22,10 +22,12 @@ from typing import Any, TextIO
 
 from ansible_collections.hosted.flask.plugins.module_utils.answers import ENTRY, RELEASE, Untrue, parsed, taken
 from ansible_collections.hosted.flask.plugins.module_utils.files import contents, last, write
+from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv
 
+LEFT = 3600  # seconds after which what lets a check in was left by one that was killed
 # What a release knows of itself, as far as something depends on it.
 TEXTS = ("module", "server", "mount", "migrate", "before_switch", "after_switch", "program", "standby_program",
          "python", "requirements_text", "server_text", "router", "commit")  # fmt: skip
@@ -120,7 +122,9 @@ class Home:
                 " deploy its source instead"
             )
         front = description["router"] or self.app["front"]
-        return Home({**self.app, **description, "front": front}, self.who, self.wait)
+        # Of its secrets it knows the names alone.
+        own = {"front": front, "secrets": self.app.get("secrets", {})}
+        return Home({**self.app, **description, **own}, self.who, self.wait)
 
     # --- the app's own key
 
@@ -163,6 +167,10 @@ class Home:
                 found |= {value for name, _, value in (word.partition("=") for word in settings) if name in names}
         return found - {""}
 
+    def mask(self) -> Mask:
+        """Return what takes these out of a text."""
+        return Mask(self.secrets())
+
     # --- what answers
 
     def url(self) -> tuple[str, str]:
@@ -179,18 +187,39 @@ class Home:
         return headers.get("x-release") if 200 <= status < 300 else None
 
     def front(self, timeout: float = 10) -> tuple[str, str | None]:
-        """Ask for the app through its front as a visitor on this host does: what it answers, and which release."""
+        """Ask for the app through its front, past limits and maintenance: what it answers, and which release."""
         host, path = self.url()
         scheme, _, address = self.app["front"].rpartition("://")
         try:
             kind = functools.partial(Tls, name=host) if scheme == "https" else http.client.HTTPConnection
             connection = kind(address, timeout=timeout)
-            with contextlib.closing(connection):
-                connection.request("GET", path, headers={"Host": host})
+            with contextlib.closing(connection), self._proof() as proof:
+                connection.request("GET", path, headers={"Host": host, **proof})
                 answer = connection.getresponse()
                 return str(answer.status), answer.headers["X-Release"]
         except (OSError, http.client.HTTPException) as error:
             return str(error) or type(error).__name__, None
+
+    @contextlib.contextmanager
+    def _proof(self) -> Iterator[dict[str, str]]:
+        """Yield the header by which nginx lets in who deploys an app: it names a file that the account alone can make.
+
+        Where there is no place on the disk for it, or another front, there is no header.
+        """
+        name, headers = f"{self.name}-{secrets.token_hex(16)}", {}
+        try:
+            if not self.app["router"]:
+                with contextlib.suppress(OSError):
+                    for left in self.run.glob("check-*"):
+                        if time.time() - left.lstat().st_mtime > LEFT:
+                            left.unlink()
+                    # For the front's group too, which is the folder's.
+                    write(self.run / f"check-{name}", "", 0o640, name_too=False)
+                    headers = {"X-Hosted-Check": name}
+            yield headers
+        finally:
+            with contextlib.suppress(OSError):
+                (self.run / f"check-{name}").unlink(missing_ok=True)
 
     # --- who works on it, and who did
 

@@ -21,6 +21,7 @@ MASKED = "********"
 SHORTEST = 4  # characters of a secret that is taken out of what is shown; less would take words apart
 ENCODED = 8  # characters of one that is also looked for where it is encoded
 SENTENCE = 16  # characters of a line with blanks that is hidden without the other lines of its secret
+WRITTEN = 32  # characters that one of a secret takes at the most where it is encoded, more than once as well
 PASSES = 4  # so often is a text decoded: JSON in JSON in an URL in a repr
 
 ESCAPE = re.compile(
@@ -64,16 +65,32 @@ class Mask:
         self._short = Forms(text for text in self.known if len(text) < ENCODED)
         self._forms = Forms(form for text in long for form in (*forms(text), *in_base64(text)))
         self._hex = Forms(form for text in long for form in in_hex(text))
+        # Characters before the end of a text that a secret in it may begin before.
+        self.margin = WRITTEN * max(map(len, self.known), default=0) + 256
 
-    def text(self, text: str) -> str:
-        """Return a text without the secrets."""
-        parts, end = [], 0
+    def text(self, text: str, begin: int = 0) -> str:
+        """Return a text without the secrets.
+
+        :param begin: what stands before is left out, and of a secret that begins there also the rest.
+        """
+        parts, end = [], begin
         for start, stop in sorted(self._spans(text)):
+            if stop <= begin:
+                continue
+            start = max(start, begin)
             if start >= end:
                 if start > end or not parts:
                     parts += [text[end:start], MASKED]
             end = max(end, stop)
         return "".join(parts) + text[end:]
+
+    def end(self, text: str, size: int) -> str:
+        """Return the last ``size`` characters of a text without the secrets, also where one begins before them.
+
+        What is cut first and looked at afterwards would show the rest of a secret.
+        """
+        text = text[-(size + self.margin) :]
+        return self.text(text, max(0, len(text) - size))
 
     def value(self, value: Any) -> Any:
         """Return a value of dicts, lists and texts without the secrets; keys and numbers may be ones too."""

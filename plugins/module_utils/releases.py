@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
                     discard(home.releases / release)  # Kept, it would push out one that worked.
                 raise
         prune(home, home.app["keep_releases"])
-        prove_front(home, release)
+        prove_front(home, release, switch.warnings)
     return {**result, "warnings": switch.warnings}
 
 
@@ -155,7 +155,7 @@ def rollback(home: Home, wanted: str, check: bool) -> Result:
             relink(old.releases / release / ".hosted/venv", venv)
             switch.run()
         prune(old, old.app["keep_releases"])
-        prove_front(old, release)
+        prove_front(old, release, switch.warnings)
     return {**result, "warnings": switch.warnings}
 
 
@@ -164,9 +164,10 @@ def place(home: Home) -> str:
     return f"mount {home.app['mount']}, domains {home.app['domains']}"
 
 
-def prove_front(home: Home, release: str) -> None:
+def prove_front(home: Home, release: str, warnings: Iterable[str] = ()) -> None:
     """See that visitors get a release; a front that was started or set up a moment ago gets some seconds.
 
+    :param warnings: what else is to be told of the release.
     :raises Refused: the front answers something else.
     """
     router, deadline = home.programs.router, time.monotonic() + FRONT
@@ -180,13 +181,16 @@ def prove_front(home: Home, release: str) -> None:
         time.sleep(0.05)
     if router:
         log = home.log(router)
-        what = f"Is another process on that port? See below, and deploy again.\n{log} ends:\n{tail(log, 0)}"
+        what = (
+            f"Is another process on that port? See below, and deploy again.\n{log} ends:\n{tail(log, 0, home.mask())}"
+        )
     else:
         what = "Run playbooks/provision.yml, and read the front's log."
-    raise Refused(
+    refusal = (
         f"app {home.name}: release {release} is live, but visitors do not get it:"
         f" the front at {home.app['front']} {said}. {what}"
     )
+    raise Refused("\n".join([*warnings, refusal]))
 
 
 def by_front(home: Home, release: str, timeout: float) -> tuple[bool, str]:
@@ -217,7 +221,7 @@ def restart(home: Home, check: bool) -> Result:
     with same.lock():
         with recorded(same, "restart", live) as switch:
             switch.run()
-        prove_front(same, live)
+        prove_front(same, live, switch.warnings)
     return {**result, "warnings": switch.warnings}
 
 

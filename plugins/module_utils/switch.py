@@ -306,8 +306,6 @@ class Switch:
         :raises Refused: it did; its own output is in the text.
         """
         name = self.programs.of(slot)
-        log = self.home.log(name)
-        offset = max(0, size(log) - 20000)
         begin = time.monotonic()
         pid = (self.programs.info(name) or {"pid": 0})["pid"]
         workers = children(pid)
@@ -317,7 +315,7 @@ class Switch:
                     return
                 break  # Its master starts one worker after the other.
             time.sleep(0.01)
-        self.refuse(slot, self.release, f"it was healthy, and ended within {WATCH:g} s", offset)
+        self.refuse(slot, self.release, f"it was healthy, and ended within {WATCH:g} s", 0)
 
     def refuse(self, slot: str, release: str, why: str, offset: int) -> None:
         """Say why a release is not fit, with what it said itself.
@@ -328,7 +326,7 @@ class Switch:
         time.sleep(0.1)  # The last lines of a program that just ended may still be on their way.
         raise Refused(
             f"app {self.home.name}: release {release} is refused: {why}."
-            f" Visitors still get what they got before.\nIts own output ({log}):\n{tail(log, offset)}"
+            f" Visitors still get what they got before.\nIts own output ({log}):\n{tail(log, offset, self.home.mask())}"
         )
 
     def run_hook(self, key: str) -> str:
@@ -342,7 +340,7 @@ class Switch:
         )
         if run.returncode == 0:
             return ""
-        return f"{key}: {command!r} ended with {run.returncode}:\n{(run.stdout + run.stderr)[-6000:]}"
+        return f"{key}: {command!r} ended with {run.returncode}:\n{self.home.mask().end(run.stdout + run.stderr, 6000)}"
 
     def show(self, slot: str) -> None:
         """Let the front's next connection go to a slot, and its static files come from there."""

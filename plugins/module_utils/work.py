@@ -159,6 +159,7 @@ def answer(do: Do, app: dict[str, Any], blobs: dict[str, bytes], call: dict[str,
 
 def taken(app: dict[str, Any], said: bytes | confined.Unanswered, verb: str) -> dict[str, Any]:
     """Return the result that the work on an app answered, as far as it is one."""
+    mask = Mask(app["secrets"].values())  # Its own key only the account knows.
     try:
         if isinstance(said, confined.Unanswered):
             raise said
@@ -169,7 +170,7 @@ def taken(app: dict[str, Any], said: bytes | confined.Unanswered, verb: str) -> 
     except confined.Unanswered as why:
         wrong = str(why)
     except answers.Untrue as why:
-        wrong = f"what it answered is not believed: {why}\n{said[-2000:].decode(errors='replace')}"
+        wrong = f"what it answered is not believed: {why}\n{mask.end(said.decode(errors='replace'), 2000)}"
     text = f"app {app['name']}: the work on it, with the rights of account {app['account']}: {wrong}"
     return told(app, answers.visible(text)) if verb == "status" else failure(answers.visible(text))
 
@@ -184,7 +185,7 @@ def without_secrets(result: dict[str, Any], home: Home) -> dict[str, Any]:
 
     What the app itself says as it fails may hold them, and ``ansible-playbook -vvv`` shows all that a host answers.
     """
-    mask = Mask(home.secrets())
+    mask = home.mask()
     return answers.taken(result, answers.APP, lambda text: answers.visible(mask.text(text)))
 
 

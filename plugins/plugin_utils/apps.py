@@ -16,9 +16,10 @@ from typing import Any
 
 import yaml
 from ansible_collections.hosted.flask.plugins.module_utils.masking import without_credentials
-from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import close, environment_for, shown
+from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import TREES, close, environment_for, shown
 from ansible_collections.hosted.flask.plugins.plugin_utils.frontends import HASHED, LOCKS, MADE
 from ansible_collections.hosted.flask.plugins.plugin_utils.git import export, git, remove
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import content, is_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TYPES = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict, "raw": object}
 # A value under such a key is not printed, also where the key itself is misspelt.
 SECRET = re.compile(r"secret|passw|token|credential", re.IGNORECASE)
+HIDDEN = "(not shown)"
 # Set for the app by the toolkit; a row that sets them would break the release it belongs to.
 RESERVED = re.compile(r"HOSTED_\w+|VIRTUAL_ENV|PATH")
 
@@ -63,10 +65,17 @@ class Problems:
 
     def add(self, key: str, value: Any, allowed: str) -> None:
         """Note that ``key`` has a ``value`` that is not ``allowed``."""
-        shown = "not set" if value is None else repr(value)
+        said = "not set" if value is None else without_credentials(repr(printable(value)))
         if SECRET.search(key) and value is not None:
-            shown = "(not shown)"
-        self.found.append(f"{key}: {shown} is refused. Allowed: {allowed}. Fix it in {self.where}.")
+            said = HIDDEN
+        self.found.append(f"{key}: {said} is refused. Allowed: {allowed}. Fix it in {self.where}.")
+
+
+def printable(value: Any) -> Any:
+    """Return a value without what stands in it under the key of a secret."""
+    if isinstance(value, dict):
+        return {key: HIDDEN if SECRET.search(str(key)) else printable(item) for key, item in value.items()}
+    return [printable(item) for item in value] if isinstance(value, list) else value
 
 
 def spec() -> dict[str, Any]:
@@ -324,9 +333,9 @@ def locate(source: str | dict[str, str], project: Path) -> tuple[str, str]:
         git("fetch", "--quiet", "--tags", "--force", "--end-of-options", bare, "+refs/heads/*:refs/heads/*",
             folder=clone, env=env)  # fmt: skip
         commit = git("rev-parse", "--verify", "--end-of-options", version + "^{commit}", folder=clone).decode().strip()
-        tree = clone / "trees" / commit
+        tree = clone / TREES / commit
         if not tree.is_dir():
-            partial = clone / "trees" / f"{commit}.{os.getpid()}"
+            partial = tree.with_name(f"{commit}.{os.getpid()}")
             remove(partial)
             partial.mkdir(parents=True)
             try:
@@ -368,10 +377,9 @@ def top_level_names(top: Path, file: Path) -> list[str]:
     """
     try:
         text = content(top, file, PARSED)
-        run = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", NAMES], input=text, capture_output=True, timeout=20, env={}, cwd="/"
-        )
-        return json.loads(run.stdout) if run.returncode == 0 else ["*"]
+        command = [sys.executable, "-I", "-S", "-c", NAMES]
+        done = run(command, 20, text, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, cwd="/")
+        return json.loads(done.stdout) if done.returncode == 0 else ["*"]
     except (ValueError, OSError, subprocess.TimeoutExpired, RecursionError):
         return ["*"]  # The release itself will say it better: with its own traceback.
 
@@ -424,9 +432,9 @@ def complete(
         app.setdefault("account", app["name"])
         check_values(app, at, problems)
         if not isinstance(app["source"], (str, dict)) or not app["source"]:
-            problems.add(f"{at}.source", app["source"], "a folder or {git: URL, version: REF}")
+            problems.add(f"{at}.source", shown(app["source"]), "a folder or {git: URL, version: REF}")
         elif isinstance(app["source"], dict) and set(app["source"]) != {"git", "version"}:
-            problems.add(f"{at}.source", app["source"], "{git: URL, version: REF}")
+            problems.add(f"{at}.source", shown(app["source"]), "{git: URL, version: REF}")
         elif app["state"] == "present" and len(problems.found) == before:
             if sources:
                 try:
@@ -440,6 +448,7 @@ def complete(
             app["static"] = {url: os.path.normpath(path) for url, path in app["static"].items()}
             if "static" not in row and "static" not in defaults and "folder" in app:
                 app["static"] = {u: f for u, f in app["static"].items() if (Path(app["folder"]) / f).is_dir()}
+        app["source"] = shown(app["source"])  # Fetched it is, and who gets the app shows it.
         apps.append(app)
     check_together(apps, platform, problems)
     return apps, problems.found

@@ -8,12 +8,15 @@ for that server alone, also behind a redirect. The helper has them from its envi
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from ansible_collections.hosted.flask.plugins.module_utils.masking import without_credentials
 
+# Where a clone has its commits' files: another name than that of earlier versions, whose trees nobody reads again.
+TREES = "files"
 # The password may have a slash or an @ that nobody quoted, the user may not.
 URL = re.compile(r"(https?://)(?:([^/?#:@\s]*)(?::(.*))?@)?([^/?#@]+)((?:[/?#].*)?)", re.IGNORECASE)
 # Its words are those of gitcredentials(7); printf is the shell's own and so no program with arguments.
@@ -58,9 +61,14 @@ def shown(source: Any) -> Any:
 
 
 def close(sources: Path) -> None:
-    """Make the folder of the clones, which are nobody else's to read, and take out what earlier versions left there."""
+    """Make the folder of the clones, which are nobody else's to read, and take out what earlier versions left there.
+
+    They wrote credentials into it, and trees by way of an archive, whose links led anywhere.
+    """
     sources.mkdir(parents=True, exist_ok=True)
     sources.chmod(0o700)
+    for trees in sources.glob("*/trees"):
+        shutil.rmtree(trees, ignore_errors=True)
     for file in (*sources.glob("*/config"), *sources.glob("*/FETCH_HEAD")):
         text = file.read_text(errors="surrogateescape")
         if (clean := re.sub(r"(?<=://)[^\s/@]+@", "", text)) != text:

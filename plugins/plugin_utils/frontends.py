@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.hosted.flask.plugins.module_utils.files import discard, sync
+from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import shown
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import content, is_file, leads_inside
 
 # What a build makes of the folder, and what a tool keeps in it: no part of what it is made from.
@@ -30,12 +32,16 @@ COMMANDS = (
 # What `npm ci` says where node is not the one that a package wants: the package, what it wants, and what is there.
 UNSUITED = re.compile(r"EBADENGINE +package: '(.+)@[^@']*',\n.*required: \{ (.*) \},\n.*current: \{ node: 'v?([^']+)'")
 BUILDING = 900.0  # seconds for a command
-# What a build gets nothing of: credentials, and ways to where they are.
-PRIVATE = re.compile(
-    r"^(ANSIBLE|AWS|AZURE|GOOGLE|CLOUDSDK|VAULT|SSH|GPG|GIT|GITHUB|GITLAB|UV|PIP|HOSTED|DOCKER|KUBE)"
-    r"|TOKEN|SECRET|PASS|CREDENTIAL|API_?KEY|PRIVATE|_AUTH",
-    re.IGNORECASE,
+# What a build gets of the environment: what Vite takes into what it makes, where npm and node find what they need...
+GIVEN = re.compile(
+    r"PATH|LANG|LC_\w+|TZ|TMPDIR|CI|SOURCE_DATE_EPOCH|VITE_\w+|NODE_\w+|SSL_CERT_(FILE|DIR)"
+    r"|(?i:npm_config_\w+|(https?|all|no)_proxy)"
 )
+# ... and nothing that is a credential, or leads to one.
+PRIVATE = re.compile(
+    r"TOKEN|SECRET|PASS|CREDENTIAL|API_?KEY|PRIVATE|_AUTH|npm_config_(user|global)config", re.IGNORECASE
+)
+CACHE = ".npm"  # npm's own, in the folder of a front end's builds: its home goes with the build
 KEEP = 5  # builds of one front end, the latest used ones
 FRESH = 3600.0  # seconds for which a build is kept in any case: a deploy of another terminal may be about to ship it
 
@@ -100,7 +106,7 @@ def built(app: dict[str, Any], project: Path, check: bool = False) -> Path:
     :raises Unsuited: it was never built, and cannot be on this machine.
     """
     source = Path(app["folder"], app["frontend"])
-    owner = app["source"]["git"] if isinstance(app["source"], dict) else os.path.realpath(app["folder"])
+    owner = shown(app["source"])["git"] if isinstance(app["source"], dict) else os.path.realpath(app["folder"])
     place = hashlib.sha256(json.dumps([owner, app["frontend"]]).encode()).hexdigest()[:16]
     cache = project / ".cache/frontends" / place
     top = Path(app["folder"])
@@ -118,21 +124,29 @@ def built(app: dict[str, Any], project: Path, check: bool = False) -> Path:
         if not used(result):
             for left in cache.glob("*.partial"):
                 discard(left)
-            partial = cache / f"{result.name}.partial"
+            partial, home = cache / f"{result.name}.partial", cache / "home.partial"
             try:
-                build(source, paths, partial, app)
+                home.mkdir(0o700)
+                build(source, paths, partial, home, app)
                 (partial / MADE).rename(result)
                 os.utime(result)
                 sync(cache)
             finally:
                 discard(partial)
+                discard(home)
             prune(cache)
     return result
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of a build: without credentials, for npm runs what packages say."""
-    return {key: value for key, value in os.environ.items() if not PRIVATE.search(key)}
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of a build: without credentials, for npm runs what packages say.
+
+    :param home: an empty folder. In the user's own lie keys of ssh, npm's and others' passwords, and sockets of agents.
+    """
+    given = {key: value for key, value in os.environ.items() if GIVEN.fullmatch(key) and not PRIVATE.search(key)}
+    # In a new home npm would ask each time whether there is a newer one of it.
+    own = {"npm_config_cache": str(home.with_name(CACHE)), "npm_config_update_notifier": "false"}
+    return own | given | {"HOME": str(home)}
 
 
 def used(result: Path) -> bool:
@@ -144,9 +158,10 @@ def used(result: Path) -> bool:
     return True
 
 
-def build(source: Path, paths: list[str], partial: Path, app: dict[str, Any]) -> None:
+def build(source: Path, paths: list[str], partial: Path, home: Path, app: dict[str, Any]) -> None:
     """Copy a front end's files and build it there, all of the result on the disk.
 
+    :param home: of the build.
     :raises BuildError: see :func:`built`.
     """
     for path in paths:
@@ -155,22 +170,22 @@ def build(source: Path, paths: list[str], partial: Path, app: dict[str, Any]) ->
         (partial / path).chmod(0o755 if os.access(source / path, os.X_OK) else 0o644)
     for command in COMMANDS:
         try:
-            run = subprocess.run(
-                command, cwd=partial, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True, errors="replace", env=environment(), timeout=BUILDING,
+            done = run(
+                command, BUILDING, cwd=partial, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, errors="replace", env=environment(home),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise BuildError(
                 f"app {app['name']}: its front end in {source} is not built within {BUILDING:.0f} s"
             ) from None
-        if run.returncode:
+        if done.returncode:
             raise BuildError(
                 f"app {app['name']}: its front end in {source} does not build, nothing was changed:"
-                f" `{' '.join(command[: 3 if command[1] == 'run' else 2])}` ended with {run.returncode}."
-                f" Its own output ends:\n{run.stdout.strip()[-6000:]}"
+                f" `{' '.join(command[: 3 if command[1] == 'run' else 2])}` ended with {done.returncode}."
+                f" Its own output ends:\n{done.stdout.strip()[-6000:]}"
             )
         # npm only warns, and the build would end with a syntax error in somebody else's code.
-        for name, required, current in UNSUITED.findall(run.stdout):
+        for name, required, current in UNSUITED.findall(done.stdout):
             if name == json.loads((partial / "package.json").read_text()).get("name"):
                 raise Unsuited(f"its package.json asks for {required}, and this machine has node {current}")
     if not any(path.is_file() for path in (partial / MADE).rglob("*")):
@@ -187,7 +202,7 @@ def build(source: Path, paths: list[str], partial: Path, app: dict[str, Any]) ->
 
 def prune(cache: Path) -> None:
     """Delete the builds of a front end that nobody needed lately."""
-    builds = [(path.stat().st_mtime, path) for path in cache.iterdir() if path.is_dir()]
+    builds = [(path.stat().st_mtime, path) for path in cache.iterdir() if path.is_dir() and path.name != CACHE]
     for when, path in sorted(builds, reverse=True)[KEEP:]:
         if time.time() - when > FRESH:
             discard(path)

@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
+
 FETCHING = 600.0  # seconds for git to get a repository
 ENTRIES, BYTES = 50_000, 1 << 30  # files of a tree, and what they may hold together
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -47,16 +49,14 @@ def git(*words: str, folder: Path | None = None, env: dict[str, str] | None = No
     given |= {"GIT_DIR": str(folder) if folder else "/nonexistent"}
     command = ["git", *(word for setting in SAFE for word in ("-c", setting)), *words]
     try:
-        run = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, env=given | (env or {}), timeout=FETCHING
-        )
+        done = run(command, FETCHING, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=given | (env or {}))
     except subprocess.TimeoutExpired:
         raise ValueError(f"a repository and a version that git can fetch within {FETCHING:.0f} s") from None
-    if run.returncode:
+    if done.returncode:
         raise ValueError(
-            f"a repository and a version that git can fetch ({run.stderr.decode(errors='replace').strip()})"
+            f"a repository and a version that git can fetch ({done.stderr.decode(errors='replace').strip()})"
         )
-    return run.stdout
+    return done.stdout
 
 
 USERS = {"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH",
@@ -126,12 +126,12 @@ def contents(clone: Path, names: list[str]) -> dict[str, bytes]:
     with tempfile.TemporaryFile() as asked:
         asked.write("".join(f"{name}\n" for name in dict.fromkeys(names)).encode())
         asked.seek(0)
-        run = subprocess.run(
-            ["git", "cat-file", "--batch"], stdin=asked, capture_output=True, timeout=FETCHING,
+        done = run(
+            ["git", "cat-file", "--batch"], FETCHING, stdin=asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], "GIT_DIR": str(clone), "GIT_CONFIG_NOSYSTEM": "1",
                  "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_NO_REPLACE_OBJECTS": "1"},
         )  # fmt: skip
-    at, out = 0, run.stdout
+    at, out = 0, done.stdout
     for name in dict.fromkeys(names):
         end = out.find(b"\n", at)
         head = out[at:end].decode(errors="replace").split()

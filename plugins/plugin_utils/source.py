@@ -15,6 +15,7 @@ NEVER = (".git", ".hg", ".svn", ".venv", "venv", "__pycache__", "*.pyc", "instan
 
 TEXT = 1 << 20  # bytes of a file that is read here for what it says
 ENTRIES, DEPTH = 100_000, 100  # files of a source, and folders in one another
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 STARS = 8  # in a line of an ignore file
 
 
@@ -24,12 +25,12 @@ def content(top: Path, path: str | Path, limit: int | None = None) -> bytes:
     :raises ValueError: it is another thing, lies elsewhere or has more than ``limit`` bytes; nothing of it was read.
     """
     try:
-        real = (top / path).resolve(strict=True)
-        if not real.is_relative_to(top.resolve()):
+        base, real = top.resolve(), (top / path).resolve(strict=True)
+        if not real.is_relative_to(base):
             raise ValueError(f"{path} leads out of the source")
         if not stat.S_ISREG(real.lstat().st_mode):
             raise ValueError(f"{path} is no file")
-        file = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = opened_below(base, real.relative_to(base).parts)
         with open(file, "rb") as opened:
             told = os.fstat(file)
             if not stat.S_ISREG(told.st_mode):
@@ -39,6 +40,23 @@ def content(top: Path, path: str | Path, limit: int | None = None) -> bytes:
             return opened.read() if limit is None else opened.read(limit)
     except (OSError, RuntimeError) as error:  # A link in a circle is the latter, up to Python 3.12.
         raise ValueError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'a circle of links'})") from None
+
+
+def opened_below(base: Path, parts: tuple[str, ...]) -> int:
+    """Open a file step by step below a folder, so that no link is followed that somebody puts into its way meanwhile.
+
+    :raises OSError: there is one.
+    """
+    *folders, name = parts
+    at = os.open(base, FOLDER)
+    try:
+        for folder in folders:
+            inner = os.open(folder, FOLDER, dir_fd=at)
+            os.close(at)
+            at = inner
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    finally:
+        os.close(at)
 
 
 def is_file(top: Path, path: str | Path) -> bool:

@@ -21,7 +21,7 @@ from support import ROOT, completed, tool
 BUILD = """\
 import fs from "node:fs";
 
-fs.appendFileSync(process.env.BUILDS, process.cwd() + "\\n");
+fs.appendFileSync(process.env.VITE_BUILDS, process.cwd() + "\\n");
 const text = fs.readFileSync("src/main.js", "utf8");
 if (text.includes("broken")) {
   console.log("src/main.js: this is broken");
@@ -56,7 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = tmp_path / "app" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    monkeypatch.setenv("BUILDS", str(tmp_path / "builds"))
+    monkeypatch.setenv("VITE_BUILDS", str(tmp_path / "builds"))
     return tmp_path / "app"
 
 
@@ -144,6 +144,56 @@ def test_what_vite_takes_from_the_environment_counts(folder: Path, monkeypatch: 
     second = frontends.built(app(folder), folder.parent)
     assert first != second
     assert [(path / "assets/main.js").read_text() for path in (first, second)] == ["hello();\n", "hello();\nx"]
+
+
+LOOKS = """\
+import fs from "node:fs";
+import os from "node:os";
+
+fs.writeFileSync(os.homedir() + "/.npmrc", "registry=http://127.0.0.1:1/\\n");
+fs.mkdirSync("dist");
+const found = { env: process.env, home: os.homedir(), cache: fs.existsSync(process.env.npm_config_cache) };
+fs.writeFileSync("dist/index.html", JSON.stringify(found));
+"""
+PRIVATE = {
+    "AWS_SECRET_ACCESS_KEY": "x", "SSH_AUTH_SOCK": "/x", "DATABASE_URL": "postgres://u:p@h/x", "NODE_AUTH_TOKEN": "x",
+    "npm_config__auth": "x", "NPM_CONFIG_USERCONFIG": "/x/npmrc", "XDG_CONFIG_HOME": "/x", "XDG_RUNTIME_DIR": "/x",
+    "DBUS_SESSION_BUS_ADDRESS": "unix:path=/x", "KUBECONFIG": "/x", "ANSIBLE_VAULT_PASSWORD_FILE": "/x",
+}  # fmt: skip
+
+
+def test_a_build_has_a_home_of_its_own_and_no_credentials(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the user's home nothing is read or written, and of the build's own nothing is left."""
+    (folder / "frontend/build.mjs").write_text(LOOKS)
+    own = folder.parent / "home"
+    own.mkdir()
+    (own / ".npmrc").write_text("script-shell=/nowhere/sh\n")
+    for name, value in {**PRIVATE, "HOME": str(own), "LANG": "C.UTF-8", "VITE_SAYS": "x"}.items():
+        monkeypatch.setenv(name, value)
+    for text in ("one();\n", "two();\n"):
+        (folder / "frontend/src/main.js").write_text(text)
+        result = frontends.built(app(folder), folder.parent)
+        found = json.loads((result / "index.html").read_text())
+        home = Path(found["home"])
+        assert home.is_relative_to(folder.parent / ".cache/frontends")
+        assert found["env"]["HOME"] == str(home)
+        assert not home.exists()
+        assert found["cache"]
+        assert {name.lower() for name in PRIVATE} & {name.lower() for name in found["env"]} <= {"npm_config_userconfig"}
+        assert found["env"].get("npm_config_userconfig") == str(home / ".npmrc"), "npm says so itself"
+        assert (found["env"]["LANG"], found["env"]["VITE_SAYS"]) == ("C.UTF-8", "x")
+        assert [path.name for path in own.iterdir()] == [".npmrc"]
+
+
+def test_the_name_of_a_build_tells_nothing_of_a_password(folder: Path) -> None:
+    """Others may read it, and a hash of a short one is soon guessed."""
+    url = "https://{}git.example.org/x.git"
+    places = {
+        frontends.built(app(folder, source={"git": url.format(user), "version": "main"}), folder.parent).parent
+        for user in ("me:one@", "me:two@", "three@")
+    }
+    assert len(places) == 1
+    assert len(builds(folder)) == 1
 
 
 def test_links_are_followed_and_circles_end(folder: Path) -> None:
@@ -234,7 +284,7 @@ def test_old_builds_go_unless_they_were_needed_lately(folder: Path) -> None:
         os.utime(other, (now - age - number, now - age - number))
     (folder / "frontend/src/main.js").write_text("two();\n")
     second = frontends.built(app(folder), folder.parent)
-    left = {path.name for path in first.parent.iterdir() if path.is_dir()}
+    left = {path.name for path in first.parent.iterdir() if path.is_dir() and path.name != frontends.CACHE}
     assert left == {first.name, second.name, f"{4:016x}", f"{5:016x}", f"{0:016x}"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.hosted.flask.plugins.action import preflight, release
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps
+from ansible_collections.hosted.flask.plugins.plugin_utils.git import head_of
 from support import tree
 
 SECRET = "canary-of-a-file-outside"
@@ -283,3 +285,26 @@ def test_a_hostile_tree_writes_nothing_outside(
     if not refused:
         assert not any(path.is_symlink() for path in Path(found[0]["folder"]).rglob("*"))
     assert (tmp_path / "p/.cache/sources").stat().st_mode & 0o777 == 0o700
+
+
+def test_trees_of_earlier_versions_are_not_taken(tmp_path: Path) -> None:
+    """They were written by way of an archive, whose links led anywhere."""
+    place, project = Place(tmp_path / "x"), tmp_path / "p"
+    place.repository()
+    commit = head_of(place.source)
+    url = str(place.source)
+    old = project / ".cache/sources" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    subprocess.run(["git", "clone", "-q", "--bare", url, str(old)], check=True, capture_output=True)
+    (old / "trees").mkdir()
+    (old / "trees" / commit).symlink_to(place.outside)
+    before = tree(place.outside)
+    rows = [{"name": "shop", "source": {"git": url, "version": "main"}}]
+    folders = []
+    for _ in range(2):
+        [app], problems = apps.complete(rows, platform="server", defaults={}, project=project, where="apps.yml")
+        assert problems == []
+        folders.append((app["folder"], Path(app["folder"]).stat().st_ino))
+    assert (Path(folders[0][0]) / "wsgi.py").read_text() == "app = 1\n"
+    assert folders[0] == folders[1], "written once"
+    assert not (old / "trees").exists()
+    assert tree(place.outside) == before

@@ -239,6 +239,21 @@ def test_secrets_inside_of_each_other_and_over_each_other_leave_no_rest() -> Non
     assert mask.text("dearest") == f"{MASKED}est"
 
 
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_a_text_is_cut_after_its_secrets_are_found(name: str) -> None:
+    """Wherever it is cut: what is left of a secret is one."""
+    for kind in ("quotes", "PEM", "unicode"):
+        mask, whole = Mask([SECRETS[kind]]), ENCODINGS[name](SECRETS[kind])
+        for size in {len(whole) // 2, len(whole) * 2 // 3, len(whole) - 1}:
+            shown = mask.end("before " * 10_000 + whole + ", after", size + len(", after"))
+            assert MASKED in shown
+            assert shown.endswith(", after")
+            assert "before" not in shown
+            assert not left(shown, core(SECRETS[kind], ENCODINGS[name]))
+        assert mask.end(f"{whole}, after", len("after")) == "after"
+        assert mask.end("all of it", 100) == "all of it"
+
+
 def test_keys_numbers_and_all_in_lists_are_texts_too() -> None:
     mask = Mask(["first-secret", "other-secret", 12345678, True])
     value = {"first-secret": 1, "other-secret": [{"a": ("x first-secret", 12345678, 5)}], "b": True, "c": None}

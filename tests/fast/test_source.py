@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect
+from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect, content
 
 
 def lay_out(folder: Path, files: dict[str, str]) -> None:
@@ -110,3 +110,47 @@ def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     lay_out(tmp_path, {"a.py": ""})
     assert collect(tmp_path) == ["a.py"]
+
+
+# --- what is read of a file
+
+
+@pytest.mark.parametrize("swapped", ["d/x.txt", "d", "d/e"])
+def test_what_is_put_into_the_way_after_the_look_is_not_followed(
+    swapped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As somebody does it who writes into the source meanwhile."""
+    top, outside = tmp_path / "source", tmp_path / "outside"
+    lay_out(top, {"d/x.txt": "mine", "d/e/x.txt": "mine"})
+    lay_out(outside, {"x.txt": "secret", "e/x.txt": "secret"})
+    file = "d/e/x.txt" if swapped == "d/e" else "d/x.txt"
+    assert content(top, file) == b"mine"
+    lstat = Path.lstat
+
+    def swap(path: Path) -> os.stat_result:
+        told = lstat(path)
+        if path == top / file:
+            (top / swapped).rename(tmp_path / "away")
+            (top / swapped).symlink_to(outside / "x.txt" if swapped == file else outside)
+        return told
+
+    monkeypatch.setattr(Path, "lstat", swap)
+    with pytest.raises(ValueError, match="cannot be read"):
+        content(top, file)
+    assert (tmp_path / "away").exists()
+
+
+def test_links_inside_are_followed(tmp_path: Path) -> None:
+    """Relative ones and others, of files and of folders, also where the source itself is behind one."""
+    top = tmp_path / "source"
+    lay_out(top, {"d/x.txt": "mine"})
+    (top / "file.txt").symlink_to("d/x.txt")
+    (top / "folder").symlink_to(top / "d")
+    (tmp_path / "link").symlink_to(top)
+    before = len(os.listdir("/proc/self/fd"))
+    for start in (top, tmp_path / "link"):
+        for name in ("d/x.txt", "file.txt", "folder/x.txt", "d/../d/x.txt", start / "d/x.txt"):
+            assert content(start, name) == b"mine"
+    with pytest.raises(ValueError, match="cannot be read"):
+        content(top, "d/none.txt")
+    assert len(os.listdir("/proc/self/fd")) == before

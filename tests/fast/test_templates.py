@@ -111,6 +111,9 @@ def test_every_template_is_tried_here() -> None:
         "app.conf.j2",
         "extra.conf.j2",
         "headers.conf.j2",
+        "hosted-flask-logs.service.j2",
+        "hosted-flask-logs.timer.j2",
+        "logrotate.j2",
         "nginx.conf.j2",
         "site.conf.j2",
         "uwsgi.conf.j2",
@@ -778,10 +781,11 @@ def test_the_unit_sees_the_home_of_its_account() -> None:
     assert {'RequiresMountsFor="/srv/50%%/shop"', 'BindPaths="/srv/50%%/shop"'} <= set(lines)
 
 
-def test_systemd_accepts_the_renewal_of_certificates(tmp_path: Path) -> None:
-    units = [f"hosted-flask-tls.{kind}" for kind in ("service", "timer")]
+@pytest.mark.parametrize(("role", "name"), [("tls", "hosted-flask-tls"), ("nginx", "hosted-flask-logs")])
+def test_systemd_accepts_what_is_run_by_a_timer(role: str, name: str, tmp_path: Path) -> None:
+    units = [f"{name}.{kind}" for kind in ("service", "timer")]
     for unit in units:
-        (tmp_path / unit).write_text(render("tls", f"{unit}.j2"))
+        (tmp_path / unit).write_text(render(role, f"{unit}.j2"))
     analyze = Path("/usr/bin/systemd-analyze")
     if analyze.exists():
         run = subprocess.run(
@@ -790,7 +794,7 @@ def test_systemd_accepts_the_renewal_of_certificates(tmp_path: Path) -> None:
             text=True,
             env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
         )
-        assert [line for line in run.stderr.splitlines() if "hosted-flask-tls" in line] == []
+        assert [line for line in run.stderr.splitlines() if name in line] == []
 
 
 # --- the release's own scripts

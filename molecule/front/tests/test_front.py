@@ -251,7 +251,7 @@ def test_logs_are_json_and_rotated_and_nobody_elses(host):
     good(host, "/before?token=SECRET")
     until(lambda: any(line["path"] == "/before" for line in lines(host)))
     assert "SECRET" not in host.check_output(f"cat {LOG} /var/log/nginx/access.log")
-    for path in (LOG, "/var/log/nginx/access.log", "/var/log/nginx/limited.access.log"):
+    for path in (LOG, *(f"/var/log/nginx/{name}.log" for name in ("access", "error", "limited.access"))):
         assert host.check_output(f"stat -c '%a %U %G' {path}") == "640 www-data adm"
     assert host.run(f"setpriv --reuid=limited --regid=limited --init-groups cat {LOG}").rc != 0
     host.check_output("logrotate --force /etc/logrotate.d/nginx")

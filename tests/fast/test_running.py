@@ -1,0 +1,86 @@
+"""A program that the control node runs ends with all that it has started: in time, too late, and when Ansible ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
+from support import ROOT, until
+
+# A program that starts another, which notes its pid and outlives it unless somebody ends it.
+LEAVES = 'sh -c "echo \\$\\$ >{0}; exec sleep 300" & while [ ! -s {0} ]; do sleep 0.01; done; '
+
+
+def gone(file: Path) -> bool:
+    """Whether the process that noted its pid has ended."""
+    try:
+        os.kill(int(file.read_text()), 0)
+    except ProcessLookupError:
+        return True
+    # A zombie has ended, too; who inherits it may take its time.
+    status = Path("/proc", file.read_text().strip(), "stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_what_a_program_said_and_how_it_ended() -> None:
+    done = run(["sh", "-c", "cat; echo x >&2; exit 3"], 60, b"in", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"in", b"x\n")
+    assert run(["cat"], 60, stdout=subprocess.PIPE, text=True).stdout == "", "nobody types"
+
+
+@pytest.mark.parametrize("rest", ["exit 0", "exit 1", "sleep 300"])
+def test_nothing_is_left_of_a_program(rest: str, tmp_path: Path) -> None:
+    pid, start = tmp_path / "pid", time.monotonic()
+    command = ["sh", "-c", LEAVES.format(pid) + rest]
+    if "sleep" in rest:
+        with pytest.raises(subprocess.TimeoutExpired):
+            run(command, 2, stdout=subprocess.PIPE)
+    else:
+        assert run(command, 60).returncode == int(rest[-1])
+    assert time.monotonic() - start < 60
+    until("what it left has ended", lambda: gone(pid), 10)
+
+
+RUNS = """
+import sys
+from ansible.plugins.loader import init_plugin_loader
+init_plugin_loader([sys.argv[1]])
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
+run(["sh", "-c", sys.argv[2]], 300)
+"""
+# As an ansible-playbook does: its worker has a process group of its own, and ends that.
+WORKER = """
+import os, signal
+os.setpgid(0, 0)
+def end(number, frame):
+    signal.signal(number, signal.SIG_DFL)
+    os.killpg(os.getpid(), number)
+signal.signal(signal.SIGTERM, end)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("before", ["", WORKER])
+def test_who_ends_the_run_ends_the_program(number: int, before: str, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    command = LEAVES.format(pid) + "sleep 300"
+    words = [sys.executable, "-c", before + RUNS, str(ROOT / ".collections"), command]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        until("it runs", lambda: pid.exists() and pid.read_text())
+        child.send_signal(number)
+        assert child.wait(30) != 0
+    until("what it left has ended", lambda: gone(pid), 10)
+
+
+def test_no_other_way_to_run_a_program_with_a_deadline() -> None:
+    """subprocess ends the program alone, and not what it has started."""
+    for file in [*ROOT.glob("plugins/plugin_utils/*.py"), *ROOT.glob("plugins/action/*.py")]:
+        if file.name != "running.py":
+            assert not re.search(r"subprocess\.(run|Popen|call|check_\w+)\(", file.read_text()), file
