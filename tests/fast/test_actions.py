@@ -279,6 +279,19 @@ def in_the_way(platform: str, home: str, row: dict[str, Any]) -> list[str]:
     return check(platform, {**host, "accounts": accounts}, Path(home), "apps.yml", False)
 
 
+def test_an_interpreter_in_an_accounts_hand_is_no_problem_of_the_host() -> None:
+    row = app(python="/home/shop/python")
+    host = {"os": "debian 13", "systemd": True, "uid": 0, "accounts": {}, "ports": {}, "pythons": {}}
+    check = functools.partial(preflight.ActionModule._check_host, None, [row], "server")
+    assert len(check({**host, "owned": {}}, Path("/"), "apps.yml", False)) == 1
+    assert "unfit" not in row
+    owned = {"/home/shop/python": "it says \x1b[2J"}
+    assert check({**host, "owned": owned}, Path("/"), "apps.yml", False) == []
+    assert row["unfit"].startswith(
+        "app shop: it asks for /home/shop/python, which is no interpreter: it says \\x1b[2J."
+    )
+
+
 @pytest.mark.parametrize(
     ("platform", "name", "limit"),
     [("local", "shop", 102 - 27), ("local", "s" * 31, 102 - 54), ("server", "shop", 107 - 27)],
