@@ -297,7 +297,10 @@ class ActionModule(ActionBase):
             "ports": fronts if server else sorted({app["port"] for app in present}),
         }
         try:
-            return look(self, call, task_vars, sudoable)
+            host = look(self, call, task_vars, sudoable)
+            if others := sorted(host["ports"].keys() - {str(port) for port in call["ports"]}):
+                raise Untrue(f"it is about port {others[0][:80]!r}, which nobody asked for")
+            return host
         except Refused:
             raise
         except AnsibleConnectionFailure as error:

@@ -131,7 +131,9 @@ class Home:
         """Return the values that nobody may read in what a host says: those of all releases, and the app's own key."""
         found = {str(value) for value in self.app["secrets"].values()} | {self.key()}
         for release in self.releases.glob("*/release.json"):
-            names = self.read(release.parent.name).get("secrets", [])
+            names = self.read(release.parent.name).get("secrets")
+            if not isinstance(names, list):
+                continue
             with contextlib.suppress(OSError, ValueError):
                 settings = shlex.split(contents(release.with_name(".hosted") / "env").decode())
                 found |= {value for name, _, value in (word.partition("=") for word in settings) if name in names}

@@ -20,6 +20,15 @@ class Refused(Exception):
     """The release or the host is not fit; the text is for the user, and says what visitors get."""
 
 
+# What is read of supervisord's word on a program, which is its account's word.
+KNOWN: dict[str, type] = {"name": str, "group": str, "state": int, "statename": str, "pid": int, "spawnerr": str}
+
+
+def known(info: Any) -> bool:
+    """Whether an answer tells of a program."""
+    return isinstance(info, dict) and all(isinstance(info.get(key), kind) for key, kind in KNOWN.items())
+
+
 class Programs:
     """Starts, stops and watches an app's programs by their names."""
 
@@ -49,16 +58,17 @@ class Programs:
         self._wait_for_socket()
         try:
             [[added, changed, removed]] = self.api.reloadConfig()
+            names = [{name for name in names if self.ours(name)} for names in (added, changed, removed)]
         except xmlrpc.client.Fault as fault:
             raise Refused(
                 f"supervisord refuses the files of {Path(self.socket).name}'s services.d: {fault.faultString}."
                 " Correct or remove the file it names, then deploy again."
             ) from fault
-        except OSError as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise Refused(
                 f"supervisord does not answer at {self.socket} ({error}). Run playbooks/provision.yml, which starts it."
             ) from error
-        return tuple({name for name in names if self.ours(name)} for names in (added, changed, removed))
+        return names[0], names[1], names[2]
 
     def _wait_for_socket(self) -> None:
         """Give a supervisord that was started a moment ago the time to listen."""
@@ -69,16 +79,19 @@ class Programs:
     def info(self, name: str) -> dict[str, Any] | None:
         """Return what supervisord knows of a program, None where it has no such program or does not answer."""
         try:
-            return self.api.getProcessInfo(name)
+            info = self.api.getProcessInfo(name)
         except (xmlrpc.client.Fault, OSError):
             return None
+        return info if known(info) else None
 
     def all(self) -> list[dict[str, Any]]:
         """Return what supervisord knows of each program of this app; nothing where it does not answer."""
         try:
-            return [info for info in self.api.getAllProcessInfo() if self.ours(info["group"])]
+            found = self.api.getAllProcessInfo()
         except (xmlrpc.client.Fault, OSError):
             return []
+        found = found if isinstance(found, list) else []
+        return [info for info in found if known(info) and self.ours(info["group"])]
 
     def state(self, name: str) -> int | None:
         """Return a program's state as supervisord counts it, None where it has no such program."""
@@ -142,7 +155,10 @@ class Programs:
         """
         self._wait_for_socket()
         try:
-            groups = {info["group"] for info in self.api.getAllProcessInfo()}
+            found = self.api.getAllProcessInfo()
+            if not (isinstance(found, list) and all(map(known, found))):
+                raise OSError("its answer is no list of programs")
+            groups = {info["group"] for info in found}
         except (FileNotFoundError, ConnectionRefusedError):
             return  # Nobody listens: without a supervisord nothing of it runs.
         except (xmlrpc.client.Fault, OSError) as error:
