@@ -10,6 +10,7 @@ import html
 import io
 import json
 import math
+import random
 import re
 import shlex
 import string
@@ -61,75 +62,120 @@ ODD = [
     "[", "{", "}", "-r ", "\\\n", "=" * 40, "*" * 9, "a" * 300, "9" * 30, "-1", "1e999", "NaN", "null", "\x85",
     " (", ") ",
 ]  # fmt: skip
-ALL = st.characters(codec=None)
-SHOWN = st.characters(codec="utf-8", exclude_categories=["C", "Z"], include_characters=" ")
-PIECES = st.one_of(st.text(ALL, max_size=12), st.sampled_from(ODD))
-TEXT = st.lists(PIECES, max_size=12).map("".join)
-LINE = TEXT.map(lambda text: " ".join(text.splitlines()))
-BYTES = st.one_of(st.binary(max_size=200), TEXT.map(lambda text: text.encode(errors="surrogatepass")))
-NUMBER = st.one_of(st.integers(), st.floats(), st.sampled_from([0, -1, 1 << 63, 1 << 64, 10**400]))
-ANY = st.recursive(
-    st.one_of(st.none(), st.booleans(), NUMBER, TEXT),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXT, inner, max_size=4)),
-    max_leaves=12,
-)
+RANGES = [(32, 126), (32, 126), (0, 255), (0, 0xFFFF), (0, 0x10FFFF)]
 SHAPES = {name: getattr(answers, name) for name in ("APP", "WORK", "DOCTOR", "LOOK", "ENTRY", "STATUS", "EXAMINED")}
 INTERNAL = ["add_host", "ansible_facts", "_ansible_no_log", "invocation", "exception", "results", "__ansible_type"]
+NUMBERS = [0, -1, 1 << 31, 1 << 63, 1 << 64, 10**400, 0.5, -1e308, math.inf, math.nan]
+
+
+def drawn(make: Callable[[random.Random], Any]) -> st.SearchStrategy[Any]:
+    """Return a strategy for what is made of a number by chance: a tenth of the time of drawing each character."""
+    return st.integers(0, (1 << 64) - 1).map(lambda number: make(random.Random(number)))
+
+
+def text(chance: random.Random) -> str:
+    """Return any text, often with what is odd."""
+    parts = []
+    for _ in range(chance.randrange(8)):
+        low, high = chance.choice(RANGES)
+        some = "".join(chr(chance.randint(low, high)) for _ in range(chance.randrange(9)))
+        parts.append(chance.choice(ODD) if chance.random() < 0.4 else some)
+    return "".join(parts)
+
+
+def whatever(chance: random.Random, levels: int = 3) -> Any:
+    """Return any value that JSON has."""
+    kind = chance.randrange(8 if levels else 5)
+    if kind < 2:
+        return text(chance)
+    if kind < 5:
+        return chance.choice([None, True, False, chance.randint(-100, 100), *NUMBERS])
+    inner = [whatever(chance, levels - 1) for _ in range(chance.randrange(4))]
+    return inner if kind == 5 else {chance.choice(INTERNAL + [text(chance)] * 6): item for item in inner}
+
+
+TEXT = drawn(text)
+LINE = TEXT.map(lambda said: " ".join(said.splitlines()))
+BYTES = st.one_of(st.binary(max_size=200), TEXT.map(lambda said: said.encode(errors="surrogatepass")))
+NUMBER = st.one_of(st.integers(), st.floats(), st.sampled_from(NUMBERS))
+ANY = drawn(whatever)
 
 
 def lines(*known: str) -> st.SearchStrategy[str]:
     """Return a strategy for text in whose lines these beginnings and formats come up, with anything in their gaps."""
-    word = st.one_of(LINE, st.integers(-10, 10**12).map(str), st.sampled_from(["yes", "no", "kB", "0", "shop"]))
 
-    @st.composite
-    def line(draw: Any) -> str:
-        return re.sub("~", lambda _: draw(word), draw(st.sampled_from(known)))
+    def line(chance: random.Random) -> str:
+        return " ".join(text(chance).splitlines())
 
-    return st.lists(st.one_of(line(), LINE), max_size=8).map("\n".join)
+    def word(chance: random.Random) -> str:
+        return chance.choice([line(chance), str(chance.randint(-10, 10**12)), "yes", "no", "kB", "0", "shop"])
+
+    def make(chance: random.Random) -> str:
+        rows = []
+        for _ in range(chance.randrange(9)):
+            filled = re.sub("~", lambda _: word(chance), chance.choice(known))
+            rows.append(filled if chance.random() < 0.7 else line(chance))
+        return "\n".join(rows)
+
+    return drawn(make)
+
+
+# What fits each pattern of a shape.
+FITTING: dict[re.Pattern[str], list[str]] = {
+    answers.RELEASE: ["0123456789ab", "v1.0_x-y"],
+    answers.DIGEST: ["0" * 64, "f" * 64],
+    answers.PATH: ["/", "/home/shop", "/home/with blank/ü", "/" + "a" * 4000],
+    answers.FINDING["level"]: ["error", "warning"],
+    answers.DOCTOR["addresses"][0]: ["192.0.2.1", "2001:db8::1", "fe80::1%eth0"],
+    answers.LOOK["stamp?"]: ["0" * 16, "not all of it is in place"],
+    answers.LOOK["known"][str][0]: ["0" * 16, "https"],
+    answers.LOOK["pythons"][str]: ["3.11", "3.999"],
+}
+
+
+def fitting(chance: random.Random, shape: Any) -> Any:
+    """Return a value that has a shape."""
+    if isinstance(shape, tuple):
+        return fitting(chance, chance.choice(shape))
+    if isinstance(shape, re.Pattern):
+        return chance.choice(FITTING[shape])
+    if isinstance(shape, list):
+        return [fitting(chance, shape[0]) for _ in range(chance.randrange(3))]
+    if isinstance(shape, dict) and str in shape:
+        return {text(chance): fitting(chance, shape[str]) for _ in range(chance.randrange(3))}
+    if isinstance(shape, dict):
+        names = [name for name in shape if not name.endswith("?") or chance.random() < 0.5]
+        return {name.rstrip("?"): fitting(chance, shape[name]) for name in names}
+    large = answers.LARGEST - 1
+    number = chance.choice([0, 1, -1, large, -large, chance.randint(-large, large)])
+    return {None: None, str: text(chance), bool: chance.random() < 0.5, int: number, float: number / 2}[shape]
+
+
+def almost(chance: random.Random, shape: Any) -> Any:
+    """Return a value that has a shape but for one place, which may be any."""
+    value = fitting(chance, shape)
+    at: Any = None
+    inner = value
+    while isinstance(inner, (dict, list)) and inner and (at is None or chance.random() < 0.6):
+        at, place = inner, chance.choice(list(inner) if isinstance(inner, dict) else range(len(inner)))
+        inner = inner[place]
+    if at is None:
+        return whatever(chance)
+    if isinstance(at, dict) and chance.random() < 0.4:
+        at[chance.choice([*INTERNAL, text(chance)])] = whatever(chance)
+    else:
+        at[place] = whatever(chance)
+    return value
 
 
 def of(shape: Any) -> st.SearchStrategy[Any]:
     """Return a strategy for values that have a shape."""
-    if shape is None:
-        return st.none()
-    if isinstance(shape, tuple):
-        return st.one_of([of(one) for one in shape])
-    if isinstance(shape, re.Pattern):
-        short = re.compile(shape.pattern.replace("{0,4000}", "{0,40}"))
-        return st.from_regex(short, fullmatch=True, alphabet=SHOWN).filter(lambda text: not answers.UNSEEN.search(text))
-    if isinstance(shape, list):
-        return st.lists(of(shape[0]), max_size=3)
-    if isinstance(shape, dict) and str in shape:
-        return st.dictionaries(TEXT, of(shape[str]), max_size=3)
-    if isinstance(shape, dict):
-        needed = {name: of(one) for name, one in shape.items() if not name.endswith("?")}
-        more = {name.rstrip("?"): of(one) for name, one in shape.items() if name.endswith("?")}
-        return st.fixed_dictionaries(needed, optional=more)
-    large = answers.LARGEST - 1
-    return {
-        str: TEXT,
-        bool: st.booleans(),
-        int: st.integers(-large, large),
-        float: st.floats(-1e15, 1e15) | st.integers(-large, large),
-    }[shape]
+    return drawn(lambda chance: fitting(chance, shape))
 
 
-@st.composite
-def nearly(draw: Any, shape: Any) -> Any:
-    """Draw a value that has a shape but for one place, which may be any."""
-    value = draw(of(shape))
-    at: Any = None
-    inner = value
-    while isinstance(inner, (dict, list)) and inner and draw(st.booleans()):
-        at, place = inner, draw(st.sampled_from(list(inner) if isinstance(inner, dict) else range(len(inner))))
-        inner = inner[place]
-    if at is None:
-        return draw(ANY)
-    if isinstance(at, dict) and draw(st.booleans()):
-        at[draw(st.sampled_from(INTERNAL) | TEXT)] = draw(ANY)
-    else:
-        at[place] = draw(ANY)
-    return value
+def nearly(shape: Any) -> st.SearchStrategy[Any]:
+    """Return a strategy for values that have a shape but for one place."""
+    return drawn(lambda chance: almost(chance, shape))
 
 
 def texts(value: Any) -> list[str]:
