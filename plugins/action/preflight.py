@@ -303,6 +303,8 @@ class ActionModule(ActionBase):
         }
         try:
             found = look(self, call, task_vars, sudoable)
+            if others := sorted(found["ports"].keys() - {str(port) for port in call["ports"]}):
+                raise Untrue(f"it is about port {others[0][:80]!r}, which nobody asked for")
             return found if pythons else {**found, "pythons": {app["python"]: "" for app in present}}
         except Refused:
             raise

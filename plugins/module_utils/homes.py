@@ -161,7 +161,9 @@ class Home:
         with contextlib.suppress(OSError):  # What is there cannot be read, so nothing of it is told either.
             found.add(self.key())
         for release in self.releases.glob("*/release.json"):
-            names = self.read(release.parent.name).get("secrets", [])
+            names = self.read(release.parent.name).get("secrets")
+            if not isinstance(names, list):
+                continue
             with contextlib.suppress(OSError, ValueError):
                 settings = shlex.split(contents(release.with_name(".hosted") / "env").decode())
                 found |= {value for name, _, value in (word.partition("=") for word in settings) if name in names}

@@ -29,7 +29,7 @@ ESCAPE = re.compile(
     %[0-9A-Fa-f]{2} | %%                                                        # URLs, files of supervisord and systemd
     | '(?:"'"|\\')'                                                             # a quote inside of a shell's quotes
     | \\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}                # JSON beyond U+FFFF
-    | \\(?:u[0-9A-Fa-f]{4} | U000[0-9A-Fa-f]{5} | x[0-9A-Fa-f]{2} | [0-7]{1,3} | \r?\n | .)
+    | \\(?:u[0-9A-Fa-f]{4} | U00(?:0[0-9A-Fa-f]|10)[0-9A-Fa-f]{4} | x[0-9A-Fa-f]{2} | [0-7]{1,3} | \r?\n | .)
     | &(?:\#[0-9]{1,7} | \#[xX][0-9A-Fa-f]{1,6} | [A-Za-z]{2,8});
     | \r?\n\s*                                                                  # a wrapped line
     """,

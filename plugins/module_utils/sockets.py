@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import struct
 import time
-import xml.parsers.expat
 import xmlrpc.client
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +14,7 @@ from typing import Any
 
 # Of one answer of supervisord: bytes, and seconds until all of it is there. None of the calls waits for a program.
 LIMIT, SECONDS = 4 << 20, 30
+STATUS = re.compile("[1-9][0-9]{2}")
 
 # linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, NLMSG_DONE, NLMSG_ERROR = 4, 20, 0x301, 3, 2
@@ -75,10 +76,19 @@ def ask(
             if not piece:
                 break
             answer += piece
+    return answered(answer)
+
+
+def answered(answer: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers with lower-case names and body of an answer in HTTP.
+
+    :raises OSError: it is none.
+    """
     head, _, content = answer.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ", 2)
-    if len(words) < 2 or not words[1].isdigit():
+    # Not by isdigit: it takes a superscript of Latin-1 for a digit, which no int is made of.
+    if len(words) < 2 or not STATUS.fullmatch(words[1]):
         raise OSError("the app closed the connection without an answer")
     headers = {}
     for line in lines[1:]:
@@ -190,6 +200,16 @@ class UnixTransport(xmlrpc.client.Transport):
         except (http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise OSError(f"its answer is not supervisord's ({type(error).__name__})") from None
 
+    def request(self, *arguments: Any, **options: Any) -> Any:
+        """Send a call.
+
+        :raises OSError: there is no answer, or it is no supervisord's.
+        """
+        try:
+            return super().request(*arguments, **options)
+        except (http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise OSError(f"its answer cannot be read ({type(error).__name__}: {str(error)[:200]})") from None
+
     def parse_response(self, response: http.client.HTTPResponse) -> Any:
         """Return what an answer says, if it is as short as supervisord's are.
 
@@ -203,8 +223,10 @@ class UnixTransport(xmlrpc.client.Transport):
             parser.feed(data)
             parser.close()
             return unmarshaller.close()
-        except (xml.parsers.expat.ExpatError, xmlrpc.client.ResponseError, ValueError, LookupError, TypeError) as error:
-            raise OSError(f"its answer cannot be read ({type(error).__name__}: {error})") from None
+        except xmlrpc.client.Fault:
+            raise
+        except Exception as error:  # xmlrpc.client names none; a decimal that is none has one of its own.
+            raise OSError(f"its answer cannot be read ({type(error).__name__}: {str(error)[:200]})") from None
 
 
 def supervisor(path: str) -> xmlrpc.client.ServerProxy:

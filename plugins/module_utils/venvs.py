@@ -127,10 +127,13 @@ def installed(venv: Path) -> list[str]:
 def damaged(venv: Path) -> bool:
     """Whether a file in a venv is not as large as its package says."""
     for record in venv.glob("lib/python*/site-packages/*.dist-info/RECORD"):
-        with open(record, newline="") as file:
-            for path, _, size in (row for row in csv.reader(file) if len(row) == 3):
-                if size and not is_size(record.parents[1] / path, int(size)):
-                    return True
+        try:
+            with open(record, newline="") as file:
+                for path, _, size in (row for row in csv.reader(file) if len(row) == 3):
+                    if size and not is_size(record.parents[1] / path, int(size)):
+                        return True
+        except (csv.Error, ValueError):  # Whoever wrote the package wrote it.
+            return True
     return False
 
 

@@ -41,8 +41,10 @@ class Guard:
         """Wait for signals, where that can be done."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.getsignal(number) or signal.SIG_DFL
-                signal.signal(number, self._handle)
+                former = signal.getsignal(number) or signal.SIG_DFL
+                if former != signal.SIG_IGN:
+                    self.before[number] = former
+                    signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -75,6 +77,6 @@ class Guard:
         former = self.before[number]
         if callable(former):
             former(number, frame)
-        elif former != signal.SIG_IGN:
+        else:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -49,7 +49,9 @@ def test_nothing_is_left_of_a_program(rest: str, tmp_path: Path) -> None:
 
 
 RUNS = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored by what a shell has put into the background.
 from ansible.plugins.loader import init_plugin_loader
 init_plugin_loader([sys.argv[1]])
 from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
