@@ -188,18 +188,6 @@ class UnixTransport(xmlrpc.client.Transport):
         """Return a connection of its own for each call: supervisord keeps none."""
         return UnixConnection(self.path)
 
-    def single_request(self, *arguments: Any, **options: Any) -> Any:
-        """Ask once.
-
-        :raises OSError: there is no answer, or none that supervisord would give.
-        """
-        try:
-            return super().single_request(*arguments, **options)
-        except http.client.RemoteDisconnected:
-            raise  # Asked once more.
-        except (http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
-            raise OSError(f"its answer is not supervisord's ({type(error).__name__})") from None
-
     def request(self, *arguments: Any, **options: Any) -> Any:
         """Send a call.
 
