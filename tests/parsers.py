@@ -260,8 +260,10 @@ def answer(case: tuple[str, Any]) -> None:
 @parser(st.sampled_from(sorted(SHAPES)).flatmap(lambda name: st.tuples(st.just(name), of(SHAPES[name]))))
 def honest_answer(case: tuple[str, Any]) -> None:
     name, value = case
-    taken = answers.parsed(json.dumps(value), SHAPES[name])
-    assert texts(taken) == [answers.visible(text) for text in texts(value)] or len(texts(taken)) < len(texts(value))
+    sent = json.dumps(value)
+    taken, told = texts(answers.parsed(sent, SHAPES[name])), texts(json.loads(sent))
+    # Two keys may be one when they are visible.
+    assert taken == [answers.visible(one) for one in told] or len(taken) < len(told)
 
 
 @parser(BYTES | TEXT)

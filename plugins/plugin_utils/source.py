@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,7 +124,10 @@ def walk(
     for name in (".gitignore", ".deployignore"):
         lines += lines_of(top, folder / name)
     if lines:
-        specs = [*specs, (folder, GitIgnoreSpec.from_lines(lines))]
+        try:
+            specs = [*specs, (folder, GitIgnoreSpec.from_lines(lines))]
+        except (re.error, ValueError):
+            raise ValueError(f"lines in the ignore files of {folder} that git takes") from None
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda item: item.name):
             path = Path(entry.path)

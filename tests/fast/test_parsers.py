@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import os
 import socket
@@ -132,6 +133,16 @@ def test_a_rule_that_takes_long_to_match_is_refused(rule: str, tmp_path: Path) -
         source.collect(tmp_path)
 
 
+@pytest.mark.parametrize("rule", ["[z-a]x", "/", "a[[:nonesuch:]]"])
+def test_a_rule_that_is_none_is_refused_or_matches_nothing(rule: str, tmp_path: Path) -> None:
+    """One with a range from the last to the first letter ended with an error of Python's own."""
+    (tmp_path / ".gitignore").write_text(rule + "\n")
+    try:
+        assert source.collect(tmp_path) == [".gitignore"]
+    except ValueError as error:
+        assert "that git takes" in str(error)  # noqa: PT017
+
+
 def test_too_many_rules_are_refused(tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_text("x\n" * 2001)
     with pytest.raises(ValueError, match="2000 lines"):
@@ -147,6 +158,14 @@ def test_a_path_that_commands_a_terminal_is_no_answer() -> None:
 def test_a_secret_beyond_the_first_planes_is_hidden_also_where_python_escapes_it() -> None:
     secret = "00000000000\U00100000"
     assert "U00100000" not in Mask([secret]).text(f"token {secret!r}")
+
+
+@pytest.mark.parametrize("secret", ["!<D-[^=/55$*J(~F\\", "a<secret>of%4", "a<secret>of&lt", "a<secret>of\\u00"])
+def test_a_secret_that_ends_as_an_escape_begins_is_hidden(secret: str) -> None:
+    """The text behind it went on with the escape, and what was decoded was no secret any more."""
+    for behind in (" x", "1", ";", '"'):
+        assert secret not in Mask([secret]).text(f"{secret}{behind}")
+        assert html.escape(secret) not in Mask([secret]).text(f"{html.escape(secret)}{behind}")
 
 
 def test_secrets_that_are_no_list_are_none(tmp_path: Path) -> None:
