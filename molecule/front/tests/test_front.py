@@ -134,7 +134,7 @@ ip link set flood1 up
 ip -6 route add local 2001:db8:6::/64 dev lo
 '
 """
-KINDS = "half=20000 idle=2000 slow=1000"
+KINDS = ("half 10000 20000", "half 10000 40000", "idle 2000 10000", "slow 1000 15000")
 INSIDE = "ip netns exec flood"
 SIDES = {
     "address": f"{INSIDE} python3 /tmp/flood.py 198.51.100.1 80 10 198.51.100.2/32",
@@ -172,22 +172,23 @@ def flooded(host):
 def test_one_side_with_very_many_connections_holds_nobody_up(host, flooded, side):
     """Each is let go or refused; meanwhile others, and who comes by ssh, notice nothing."""
     with contextlib.ExitStack() as stack:
-        commands = {"flood": f"{SIDES[side]} {KINDS}", "visitor": f"{INSIDE} python3 /tmp/visitor.py 9"}
-        runs = {name: stack.enter_context(by_ssh(host, command)) for name, command in commands.items()}
+        # What they cost this machine is not the host's own work.
+        floods = [stack.enter_context(by_ssh(host, f"nice -n 19 {SIDES[side]} {kind}")) for kind in KINDS]
+        visitor = stack.enter_context(by_ssh(host, f"{INSIDE} python3 /tmp/visitor.py 9"))
         logins = []
-        while runs["visitor"].poll() is None:
+        while visitor.poll() is None:
             begin = time.monotonic()
             with by_ssh(host, "true") as login:
                 assert login.wait(30) == 0
             logins.append(time.monotonic() - begin)
-        said = {name: json.loads(run.communicate(timeout=60)[0]) for name, run in runs.items()}
-    longest, count, statuses = said["visitor"]
-    assert statuses == [200], said
-    assert count > 30, said
-    assert longest < 1, said
+        longest, count, statuses = json.loads(visitor.communicate()[0])
+        said = [json.loads(run.communicate(timeout=60)[0]) for run in floods]
+    assert (longest < 1, statuses) == (True, [200]), (longest, said)
+    assert count > 30
     assert len(logins) > 2
-    # It was one: all that it could.
-    assert said["flood"]["begun"] > 20_000, said
+    # It was one.
+    begun = [told["begun"] for told in said]
+    assert (sum(begun[:2]) >= 20_000, begun[2] >= 2000, begun[3] >= 1000) == (True, True, True), said
     until(lambda: good(host).status == 200)
 
 
