@@ -273,8 +273,8 @@ def test_http2_is_asked_for_as_the_version_wants_it(version: str, words: str) ->
     """Either way is an error or a warning to the other; who has no nginx yet gets what the older one takes."""
     given = {"nginx_tls": {"_": "own"}, "__nginx_asked": {"stderr": version and f"nginx version: nginx/{version}\n"}}
     text = render("nginx", "site.conf.j2", __nginx_site="_", **given)
-    assert f"listen 443{words} default_server;" in text
-    assert f"listen [::]:443{words} default_server;" in text
+    assert f"listen 443{words} default_server backlog=4096;" in text
+    assert f"listen [::]:443{words} default_server backlog=4096;" in text
     assert ("http2 on;" in text) == (version == "1.26.3")
 
 
@@ -329,8 +329,8 @@ def test_nginx_would_refuse_what_is_wrong(tmp_path: Path) -> None:
 
 def test_plain_http_is_on_port_80_unless_said_otherwise() -> None:
     text = render("nginx", "site.conf.j2", nginx_apps=[completed()], __nginx_site="_")
-    assert "listen 80 default_server;" in text
-    assert "listen [::]:80 default_server;" in text
+    assert "listen 80 default_server backlog=4096;" in text
+    assert "listen [::]:80 default_server backlog=4096;" in text
 
 
 @pytest.mark.parametrize("connections", [64, 100_000])
