@@ -60,6 +60,10 @@ class ActionModule(ActionBase):
         findings = [{"host": host, "app": "", **found} for found in self._host(hosting)]
         findings += [{"host": host, "app": "", **found} for found in told["host"]["findings"]]
         findings += [{"host": host, "app": "", **found} for found in skew(before, told["time"], after)]
+        for app in apps:
+            if "unfit" in app:
+                found = error("description", app["unfit"], "See to it as the account, then deploy the app.")
+                findings.append({"host": host, "app": app["name"], **found})
         checked = ["description", *told["host"]["checked"], "skew"]
         skipped = dict(told["host"]["skipped"])
         if not hosting["comparable"]:

@@ -15,10 +15,11 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.hosted.flask.plugins.module_utils.answers import Untrue
+from ansible_collections.hosted.flask.plugins.module_utils.answers import Untrue, visible
 from ansible_collections.hosted.flask.plugins.plugin_utils import accounts, certificates, frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
-from ansible_collections.hosted.flask.plugins.plugin_utils.remote import NoAnswer, distrust, look
+from ansible_collections.hosted.flask.plugins.plugin_utils.bounds import Refused, distrust
+from ansible_collections.hosted.flask.plugins.plugin_utils.remote import NoAnswer, look
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
 from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
 
@@ -167,8 +168,10 @@ class ActionModule(ActionBase):
         """
         platform, sources = arguments["platform"], arguments["sources"]
         own, host, why = [], {}, ""
+        # What works on what is there already needs none; an account whose interpreter hangs delays nobody then.
+        pythons = sources or not arguments["refuse"]
         if platform == "server" and not arguments["root"]:
-            own, host, why = self._look_alone(apps, stamps, sources, task_vars)
+            own, host, why = self._look_alone(apps, stamps, sources, pythons, task_vars)
         alone = bool(own) and not why
         if alone:
             apps = own
@@ -190,7 +193,7 @@ class ActionModule(ActionBase):
             if problems:
                 raise AnsibleActionFail("\n".join(problems))
         ports = [front["http"], *([front["https"]] if domains else [])]
-        return apps, self._look(apps, platform, stamps, ports, task_vars, why), domains, pairs, False
+        return apps, self._look(apps, platform, stamps, ports, pythons, task_vars, why), domains, pairs, False
 
     @staticmethod
     def _removed(row: Any, arguments: dict[str, Any]) -> Any:
@@ -250,7 +253,7 @@ class ActionModule(ActionBase):
         return problems.found
 
     def _look_alone(
-        self, apps: list[dict[str, Any]], stamps: str, sources: bool, task_vars: dict[str, Any]
+        self, apps: list[dict[str, Any]], stamps: str, sources: bool, pythons: bool, task_vars: dict[str, Any]
     ) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
         """Look with the rights of the account that logs in, where it is one of the apps' accounts.
 
@@ -259,7 +262,7 @@ class ActionModule(ActionBase):
         own = [app for app in apps if app["account"] == self._get_remote_user()]
         if not own:
             return [], {}, ""
-        host = self._look(own, "server", stamps, [], task_vars, sudoable=False)
+        host = self._look(own, "server", stamps, [], pythons, task_vars, sudoable=False)
         # Without the sources not all is known of an app, and what is done then leaves the host layer as it is.
         wanted, told = known_of(own, {}), host["known"]
         differs = [
@@ -277,6 +280,7 @@ class ActionModule(ActionBase):
         platform: str,
         stamps: str,
         fronts: list[int],
+        pythons: bool,
         task_vars: dict[str, Any],
         why: str = "",
         sudoable: bool = True,
@@ -284,6 +288,7 @@ class ActionModule(ActionBase):
         """Return what ``module_utils/look.py`` sees of the host.
 
         :param fronts: the ports that the host's front is to listen on.
+        :param pythons: whether the apps' interpreters are asked for their versions.
         :param why: what root's rights are needed for, for the message when they are not to be had.
         :param sudoable: False takes the rights of the user who logs in.
         """
@@ -293,11 +298,16 @@ class ActionModule(ActionBase):
             "state": stamps,
             "base": "" if server else stamps,
             "accounts": sorted({app["account"] for app in apps}) if server else [],
-            "pythons": sorted({(app["account"] if server else "", app["python"]) for app in present}),
+            "pythons": sorted({(app["account"] if server else "", app["python"]) for app in present if pythons}),
             "ports": fronts if server else sorted({app["port"] for app in present}),
         }
         try:
-            return look(self, call, task_vars, sudoable)
+            found = look(self, call, task_vars, sudoable)
+            if others := sorted(found["ports"].keys() - {str(port) for port in call["ports"]}):
+                raise Untrue(f"it is about port {others[0][:80]!r}, which nobody asked for")
+            return found if pythons else {**found, "pythons": {app["python"]: "" for app in present}}
+        except Refused:
+            raise
         except AnsibleConnectionFailure as error:
             context = self._play_context
             target = f"{context.remote_user or 'the default user'}@{context.remote_addr}:{context.port or 22}"
@@ -336,6 +346,9 @@ class ActionModule(ActionBase):
                 problems.add("ansible_user", f"uid {host['uid']}", "root, or a user with sudo and become")
         for app in apps:
             if app["state"] == "present" and app["python"] not in host["pythons"]:
+                if why := host["owned"].get(app["python"]):
+                    unfit(app, f"it asks for {app['python']}, which is no interpreter: {why}")
+                    continue
                 problems.where = f"{where}, or install it on the host (apt-get install python3)"
                 problems.add(f"flask_apps ({app['name']}).python", app["python"], "an interpreter on the host's PATH")
         for app in apps:
@@ -383,6 +396,14 @@ class ActionModule(ActionBase):
         known = [{key: app[key] for key in (*KNOWN_KEYS, "root", "state", "purge")} for app in apps]
         digest.update(json.dumps([variables, known, tls], sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
+
+
+def unfit(app: dict[str, Any], why: str) -> None:
+    """Let the deploy of one app fail and not that of the others: what is wrong is in its own account's hand."""
+    app["unfit"] = (
+        f"app {app['name']}: {visible(why)}. Account {app['account']} can change that, and it alone is kept waiting:"
+        " visitors get what they got before."
+    )
 
 
 def sockets(app: dict[str, Any], home: str, local: bool) -> dict[str, int]:
@@ -546,7 +567,11 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
             known.parent.mkdir(parents=True, exist_ok=True)
             known.touch()
         elif not any(words in done.stderr.lower() for words in UNTOLD):
-            problems.add(at, app["requirements"], f"packages that exist and fit together. uv: {done.stderr.strip()}")
+            allowed = f"packages that exist and fit together. uv: {done.stderr.strip()}"
+            if app["python"] in host["owned"]:
+                unfit(app, f"{app['python']} says that it is Python {version}, for which it needs {allowed}")
+            else:
+                problems.add(at, app["requirements"], allowed)
     return problems.found
 
 

@@ -18,8 +18,9 @@ from ansible.utils.display import Display
 from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK, Untrue, visible
 from ansible_collections.hosted.flask.plugins.plugin_utils import frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
+from ansible_collections.hosted.flask.plugins.plugin_utils.bounds import distrust
 from ansible_collections.hosted.flask.plugins.plugin_utils.git import head_of
-from ansible_collections.hosted.flask.plugins.plugin_utils.remote import distrust, run
+from ansible_collections.hosted.flask.plugins.plugin_utils.remote import run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import collect, content
 
 display = Display()
@@ -63,8 +64,9 @@ class ActionModule(ActionBase):
             result = self._call(call, {}, task_vars)
             if arguments["verb"] == "status":
                 host = task_vars["inventory_hostname"]
-                found = [app.get("status") for app in result.get("apps", {}).values()]
-                result["rows"] = [{"host": host, **status} for status in found if status]
+                found = [(name, app.get("status")) for name, app in result.get("apps", {}).items()]
+                # An account tells how its app is doing, and not whose row that is.
+                result["rows"] = [{"host": host, **status, "app": name} for name, status in found if status]
             return result
         own = {row["name"]: row.get("secrets") or {} for row in arguments["rows"]}
         secrets = {app["name"]: own.get(app["name"], {}) for app in arguments["apps"]}
@@ -108,6 +110,7 @@ class ActionModule(ActionBase):
         if app["state"] == "absent":
             return sent
         sent |= {key: app[key] for key in DEPLOY_KEYS}
+        sent |= {"unfit": app.get("unfit", "")}
         folder = Path(app["folder"])
         static = tuple(f"{name.strip('/')}/" for name in app["static"].values())
         page = os.path.normpath(app["maintenance"]["page"] or "none")

@@ -13,9 +13,11 @@ from typing import Any
 # Bytes of one answer, for each app that it is about; a process that says more is ended.
 LIMIT = 4 << 20
 # What a terminal takes for a command, and what shows text in another order than it is: controls but newline and tab,
-# marks of direction, separators of lines, halves of characters, tags.
+# marks of direction, separators of lines, halves of characters, tags, and what has no width (but joiners, which words
+# are written with).
 UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
 )
 LARGEST = 1 << 63
 RELEASE = re.compile(r"[0-9A-Za-z._-]{1,64}")
@@ -89,6 +91,7 @@ LOOK = {
     "supervisord": bool,
     "accounts": {str: {"uid": int, "home": PATH, "ours": bool}},
     "pythons": {str: re.compile(r"\d{1,3}\.\d{1,3}")},
+    "owned": {str: str},
     "ports": {str: [LISTENER]},
 }
 
@@ -131,7 +134,8 @@ def taken(value: Any, shape: Any, show: Callable[[str], str] = visible, at: str 
             if (one is None and value is None) or (one is not None and fits(value, one)):
                 return None if one is None else taken(value, one, show, at)
     elif isinstance(shape, re.Pattern):
-        if isinstance(value, str) and shape.fullmatch(value):
+        # No pattern lists all that a terminal takes for a command.
+        if isinstance(value, str) and shape.fullmatch(value) and not UNSEEN.search(value):
             return value
     elif isinstance(shape, list):
         if isinstance(value, list):

@@ -8,6 +8,7 @@ a deadline and up to a limit of bytes.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import re
@@ -61,6 +62,7 @@ PASSED = re.compile(
     r"|LANG|LC_ALL|TZ",
     re.IGNORECASE,
 )
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 PATH = "/usr/local/bin:/usr/bin:/bin"
 GRACE = 3.0  # seconds for a process that has said all, or was killed, to be seen as ended
 # With the last unit of an account systemd ends its slice, and starts nothing in it meanwhile: not a fault of the work.
@@ -188,6 +190,7 @@ class Unit(Job):
             while view:
                 view = view[file.write(view) :]
             file.seek(0)
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, SEALS)
             self.process = subprocess.Popen(
                 ["systemd-run", "--quiet", "--collect", "--wait", "--pipe", "--service-type=exec",
                  f"--unit={self.unit}", *options, "--", *command],
@@ -229,19 +232,27 @@ class Unanswered(Exception):
     """A process gave no answer; the text says why."""
 
 
-def each(jobs: Iterable[tuple[str, Callable[[], Job]]], at_once: int, limit: int) -> dict[str, bytes | Unanswered]:
+def each(
+    jobs: Iterable[tuple[str, Callable[[], Job]]], at_once: int, limit: int, owners: dict[str, str] | None = None
+) -> dict[str, bytes | Unanswered]:
     """Run jobs, several at once, and return what each answers.
 
     :param jobs: each with its name and what starts it.
     :param at_once: how many run at the same time.
     :param limit: bytes of one answer.
+    :param owners: whose a job is, by its name. While others wait nobody has more than half of what runs at once: his
+        own may take as long as he likes, up to their deadlines.
     """
-    waiting, found = list(jobs), {}
+    waiting, found, whose = list(jobs), {}, owners or {}
     untils: dict[str, float] = {}
     with selectors.DefaultSelector() as selector:
         while waiting or selector.get_map():
             while waiting and len(selector.get_map()) < at_once:
-                name, start = waiting.pop(0)
+                busy = [whose.get(key.data[0], key.data[0]) for key in selector.get_map().values()]
+                fair = (
+                    place for place, (name, _) in enumerate(waiting) if busy.count(whose.get(name, name)) * 2 < at_once
+                )
+                name, start = waiting.pop(next(fair, 0))
                 try:
                     job = start()
                     job.until = untils.setdefault(name, job.until)
@@ -275,6 +286,22 @@ def each(jobs: Iterable[tuple[str, Callable[[], Job]]], at_once: int, limit: int
     return found
 
 
+def starter(account: str, command: list[str], data: bytes, deadline: float) -> Callable[[], Job]:
+    """Return what starts a command with the rights of an account.
+
+    :param account: empty for the rights that this process has.
+    :param data: its standard input, where it has another account's rights.
+    :param deadline: seconds.
+    """
+    if not account:
+        return partial(Command, command, deadline)
+
+    def start() -> Job:
+        return Unit(account, pwd.getpwnam(account).pw_dir, command, data, deadline)
+
+    return start
+
+
 def run(account: str, command: list[str], data: bytes = b"", deadline: float = 60, limit: int = 65536) -> bytes:
     """Return what a command says with the rights of an account, on both its outputs.
 
@@ -284,14 +311,7 @@ def run(account: str, command: list[str], data: bytes = b"", deadline: float = 6
     :param limit: bytes of its answer.
     :raises Unanswered: it gave none.
     """
-    start: Callable[[], Job] = partial(Command, command, deadline)
-    if account:
-        try:
-            home = pwd.getpwnam(account).pw_dir
-        except KeyError:
-            raise Unanswered(f"account {account} is not there") from None
-        start = partial(Unit, account, home, command, data, deadline)
-    answer = each([(account, start)], 1, limit)[account]
+    answer = each([(account, starter(account, command, data, deadline))], 1, limit)[account]
     if isinstance(answer, Unanswered):
         raise answer
     return answer

@@ -88,8 +88,10 @@ def look(app: dict[str, Any], blobs: dict[str, bytes], call: dict[str, Any]) -> 
     """Examine one app, in a process that has the rights of its account."""
     try:
         return {"changed": False, "examined": doctor_app.look(Home(app))}
-    except (Refused, OSError, ValueError) as why:
-        return work.failure(f"{type(why).__name__}: {why}")
+    except Refused as why:
+        return work.failure(str(why))
+    except OSError as why:
+        return work.failure(work.in_the_way(app, why))
 
 
 def inside(call: dict[str, Any], contents: bytes) -> dict[str, Any]:

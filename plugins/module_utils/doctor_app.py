@@ -52,7 +52,7 @@ def look(home: Home) -> dict[str, Any]:
         finding = error("release", "it was never deployed here", f"Deploy it: bin/deploy -e app={home.name}")
         return {"findings": [finding], "checked": ["release"], "skipped": {}}
     description = home.read(live)
-    here = home.as_released(live) if "program" in description else home
+    here = home.as_released(live) if description else home
     return examine(
         {
             "programs": lambda: programs(here),
@@ -173,7 +173,7 @@ def release(home: Home, live: str) -> list[Finding]:
     answer, served = home.front()
     if served != live:
         what = f"the front at {home.app['front']} answers {answer}, release {served or 'none'} instead of {live}"
-        log = "/var/log/nginx/error.log" if not home.app["router"] else home.log(f"{home.name}-http")
+        log = home.log(f"{home.name}-http") if home.app["router"] else f"/var/log/nginx/{home.name}.access.log"
         return [error("release", what, f"Read {log}; playbooks/provision.yml sets the front up anew.")]
     if (home.run / "maintenance").exists():
         do = f"playbooks/maintenance.yml -e app={home.name} -e state=off"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
+if TYPE_CHECKING:  # The certificates' timer has this file without the collection.
+    from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
 
 TEXT_LIMIT = 65536  # bytes of a file that a diff still shows
 READ_LIMIT = 8 << 20  # bytes of a file of ours; a larger one is not ours
@@ -72,13 +73,34 @@ def point(link: Path, target: str) -> None:
 
 
 def discard(path: Path) -> None:
-    """Delete a file, a link or a folder, sealed or not, if it is there."""
-    if path.is_symlink() or path.is_file():
+    """Delete whatever is there, a folder sealed or not and however deep; nothing where there is nothing."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISDIR(mode):
         path.unlink()
-    elif path.is_dir():
-        for folder, _, _ in os.walk(path):
-            os.chmod(folder, 0o700)
-        shutil.rmtree(path)
+        return
+    # Not by going down: a recursion ends at a thousand folders in each other, and a path at 4096 bytes. What is in a
+    # folder of the folder comes up instead.
+    names = (f".discarded-{number}" for number in itertools.count())
+    folders = [path]
+    while folders:
+        folder = folders.pop()
+        os.chmod(folder, 0o700)
+        for entry in list(os.scandir(folder)):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+            elif folder == path:
+                folders.append(Path(entry.path))
+            else:
+                os.chmod(entry.path, 0o700)  # Its own link to the folder above changes.
+                target = next(name for name in map(path.joinpath, names) if not os.path.lexists(name))
+                os.rename(entry.path, target)
+                folders.append(target)
+        if folder != path:
+            folder.rmdir()
+    path.rmdir()
 
 
 def sync(folder: Path) -> None:

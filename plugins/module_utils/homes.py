@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import http.client
@@ -13,18 +14,33 @@ import secrets
 import shlex
 import socket
 import ssl
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from ansible_collections.hosted.flask.plugins.module_utils.answers import ENTRY, Untrue, parsed
+from ansible_collections.hosted.flask.plugins.module_utils.answers import ENTRY, RELEASE, Untrue, parsed, taken
 from ansible_collections.hosted.flask.plugins.module_utils.files import contents, last, write
 from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
 from ansible_collections.hosted.flask.plugins.module_utils.venvs import Venv
 
+LEFT = 3600  # seconds after which what lets a check in was left by one that was killed
+# What a release knows of itself, as far as something depends on it.
+TEXTS = ("module", "server", "mount", "migrate", "before_switch", "after_switch", "program", "standby_program",
+         "python", "requirements_text", "server_text", "router", "commit")  # fmt: skip
+DESCRIPTION = {
+    **dict.fromkeys(TEXTS, str),
+    "manifest": list,
+    "generated": {str: str},
+    "variables": {str: str},
+    "domains": [str],
+    "health": {"path": str, "timeout": float},
+    "services": [dict],
+    "secrets": [str],
+}
 KEY = re.compile(r"[!-~]{16,}")  # one word: what an app would keep as its key in a file
 SETS_KEY = re.compile(r"\s*(export\s+)?SECRET_KEY=(.*)")
 
@@ -68,7 +84,8 @@ class Home:
     def slot(self, name: str) -> str | None:
         """Return the id of the release that a slot points at."""
         link = self.slots / name
-        return os.path.basename(os.readlink(link)) if link.is_symlink() else None
+        release = os.path.basename(os.readlink(link)) if link.is_symlink() else ""
+        return release if RELEASE.fullmatch(release) else None
 
     def live(self) -> str | None:
         """Return the id of the live release."""
@@ -79,12 +96,19 @@ class Home:
         return (self.releases / release / "release.json").exists()
 
     def read(self, release: str | None) -> dict[str, Any]:
-        """Return a release's own description, empty where there is none."""
+        """Return a release's own description, empty where there is none that a deploy would have written."""
         try:
             description = json.loads(contents(self.releases / (release or "none") / "release.json"))
-        except (OSError, ValueError, RecursionError):
+            for key, shape in DESCRIPTION.items():
+                taken(description[key], shape)
+            rows = description["manifest"]
+            if any([type(part) for part in row] != [str, int, str] for row in rows):
+                return {}
+            if not all(isinstance(service["name"], str) for service in description["services"]):
+                return {}
+        except (OSError, ValueError, RecursionError, LookupError, TypeError):
             return {}
-        return description if isinstance(description, dict) else {}
+        return {key: description[key] for key in DESCRIPTION}
 
     def as_released(self, release: str) -> Home:
         """Return this app as a kept release describes it.
@@ -92,9 +116,10 @@ class Home:
         :raises Refused: the release cannot be started from what it knows of itself.
         """
         description = self.read(release)
-        if "program" not in description:
+        if not description:
             raise Refused(
-                f"app {self.name}: release {release} was shipped by an older hosted.flask: deploy its source instead"
+                f"app {self.name}: release {release} was shipped by an older hosted.flask, or somebody changed it:"
+                " deploy its source instead"
             )
         front = description["router"] or self.app["front"]
         # Of its secrets it knows the names alone.
@@ -132,9 +157,13 @@ class Home:
 
     def secrets(self) -> set[str]:
         """Return the values that nobody may read in what a host says: those of all releases, and the app's own key."""
-        found = {str(value) for value in self.app["secrets"].values()} | {self.key()}
+        found = {str(value) for value in self.app["secrets"].values()}
+        with contextlib.suppress(OSError):  # What is there cannot be read, so nothing of it is told either.
+            found.add(self.key())
         for release in self.releases.glob("*/release.json"):
-            names = self.read(release.parent.name).get("secrets", [])
+            names = self.read(release.parent.name).get("secrets")
+            if not isinstance(names, list):
+                continue
             with contextlib.suppress(OSError, ValueError):
                 settings = shlex.split(contents(release.with_name(".hosted") / "env").decode())
                 found |= {value for name, _, value in (word.partition("=") for word in settings) if name in names}
@@ -160,18 +189,39 @@ class Home:
         return headers.get("x-release") if 200 <= status < 300 else None
 
     def front(self, timeout: float = 10) -> tuple[str, str | None]:
-        """Ask for the app through its front as a visitor on this host does: what it answers, and which release."""
+        """Ask for the app through its front, past limits and maintenance: what it answers, and which release."""
         host, path = self.url()
         scheme, _, address = self.app["front"].rpartition("://")
         try:
             kind = functools.partial(Tls, name=host) if scheme == "https" else http.client.HTTPConnection
             connection = kind(address, timeout=timeout)
-            with contextlib.closing(connection):
-                connection.request("GET", path, headers={"Host": host})
+            with contextlib.closing(connection), self._proof() as proof:
+                connection.request("GET", path, headers={"Host": host, **proof})
                 answer = connection.getresponse()
                 return str(answer.status), answer.headers["X-Release"]
         except (OSError, http.client.HTTPException) as error:
             return str(error) or type(error).__name__, None
+
+    @contextlib.contextmanager
+    def _proof(self) -> Iterator[dict[str, str]]:
+        """Yield the header by which nginx lets in who deploys an app: it names a file that the account alone can make.
+
+        Where there is no place on the disk for it, or another front, there is no header.
+        """
+        name, headers = f"{self.name}-{secrets.token_hex(16)}", {}
+        try:
+            if not self.app["router"]:
+                with contextlib.suppress(OSError):
+                    for left in self.run.glob("check-*"):
+                        if time.time() - left.lstat().st_mtime > LEFT:
+                            left.unlink()
+                    # For the front's group too, which is the folder's.
+                    write(self.run / f"check-{name}", "", 0o640, name_too=False)
+                    headers = {"X-Hosted-Check": name}
+            yield headers
+        finally:
+            with contextlib.suppress(OSError):
+                (self.run / f"check-{name}").unlink(missing_ok=True)
 
     # --- who works on it, and who did
 
@@ -204,9 +254,8 @@ class Home:
                     if time.monotonic() >= deadline:
                         file.seek(0)
                         waited = f" (waited {self.wait} s)" if self.wait else ". To wait for it: -e wait=60"
-                        raise Refused(
-                            f"app {self.name}: another deploy is under way: {file.read().strip()}{waited}"
-                        ) from None
+                        who = " ".join(file.read(200).split())
+                        raise Refused(f"app {self.name}: another deploy is under way: {who}{waited}") from None
                     time.sleep(0.1)
             if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
                 held.pop_all()
@@ -280,5 +329,12 @@ class Tls(http.client.HTTPSConnection):
 
 
 def private(path: str, flags: int) -> int:
-    """Open a file that only its account may read, for open()'s ``opener``."""
-    return os.open(path, flags, 0o600)
+    """Open a file that only its account may read, for open()'s ``opener``.
+
+    :raises OSError: something else than a file is there.
+    """
+    file = os.open(path, flags | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "no file", path)
+    return file

@@ -45,7 +45,6 @@ def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
         "ended": False,
         "supervisord": bool(call["base"]) and supervisord(Path(call["base"])),
         "accounts": {name: entry for name in call["accounts"] if (entry := account(name))},
-        "pythons": {},
         "ports": {},
     }
     with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
@@ -54,9 +53,7 @@ def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
         found |= {"stamp": first, "known": {name: words for name, *words in known}}
     with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError, ValueError):
         found["ended"] = int((state / "tls/until").read_text()) < time.time()
-    for owner, name in call["pythons"]:
-        with contextlib.suppress(OSError, ValueError, confined.Unanswered):
-            found["pythons"][name] = version(owner, name)
+    found["pythons"], found["owned"] = interpreters(call["pythons"])
     for port, held in listeners(call["ports"]).items():
         found["ports"][str(port)] = [
             {"pid": one.pid, "uid": one.uid, "program": Path(one.program).name or "?", "ours": ours(one, call["base"])}
@@ -104,28 +101,34 @@ def ours(listener: Listener, base: str) -> bool:
 # --- interpreters
 
 
-def version(owner: str, name: str) -> str:
-    """Return the version of an interpreter.
+def interpreters(wanted: list[tuple[str, str]]) -> tuple[dict[str, str], dict[str, str]]:
+    """Ask interpreters for their versions, all at once.
 
-    :param owner: the account that it is for, empty where whoever looks is whom it is for.
-    :raises ValueError: there is no such interpreter, or it says something else.
+    :param wanted: each with the account that it is for, empty where whoever looks is whom it is for, and its name.
+    :returns: the versions of those that tell it, and for each that an account may have a hand in why it does not, empty
+        where it does.
     """
-    path = shutil.which(name, path=confined.PATH if owner else None)
-    if path is None:
-        raise ValueError(f"no {name}")
-    command = [path, *VERSION]
-    if os.geteuid() or not owner or only_roots(Path(path)):
-        if os.path.realpath(path) == os.path.realpath(sys.executable):
-            return "{}.{}".format(*sys.version_info[:2])
-        runner = ""
-    else:
+    versions, owned, jobs = {}, {}, []
+    for owner, name in wanted:
+        path = shutil.which(name, path=confined.PATH if owner else None)
+        place = path or (name if "/" in name else None)
+        if os.geteuid() == 0 and owner and place and not only_roots(Path(place)):
+            owned[name] = "" if path else "it is not there, or no program"
+        if path is None:
+            continue
+        if name not in owned and os.path.realpath(path) == os.path.realpath(sys.executable):
+            versions[name] = "{}.{}".format(*sys.version_info[:2])
+            continue
         # It may lie in the home of its account, who may change it: that one runs it, or nobody.
-        runner = owner if account(owner) else "nobody"
-    answer = confined.run(runner, command, deadline=SECONDS, limit=4096)
-    said = re.fullmatch(rb"(\d{1,3}\.\d{1,3})\n", answer)
-    if said is None:
-        raise ValueError(f"{name} says something else than its version")
-    return said[1].decode()
+        runner = "" if name not in owned else owner if account(owner) else "nobody"
+        jobs.append((name, confined.starter(runner, [path, *VERSION], b"", SECONDS)))
+    for name, answer in confined.each(jobs, len(jobs), 4096).items():
+        said = None if isinstance(answer, confined.Unanswered) else re.fullmatch(rb"(\d{1,3}\.\d{1,3})\n", answer)
+        if said:
+            versions[name] = said[1].decode()
+        elif name in owned:
+            owned[name] = "it says something else than its version" if isinstance(answer, bytes) else str(answer)
+    return versions, owned
 
 
 def only_roots(path: Path) -> bool:
@@ -137,13 +140,18 @@ def only_roots(path: Path) -> bool:
         if at in seen:
             continue
         seen.add(at)
-        status = at.lstat()
+        if at.parent != at:
+            left.append(at.parent)
+        try:
+            status = at.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # Who may make it may change what it is to lie in.
+        except OSError:
+            return False  # Links in a circle, a name that is too long.
         if status.st_uid != 0:
             return False
         if stat.S_ISLNK(status.st_mode):
             left.append(Path(os.path.normpath(at.parent / os.readlink(at))))
         elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
             return False
-        if at.parent != at:
-            left.append(at.parent)
     return True

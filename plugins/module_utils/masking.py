@@ -29,7 +29,7 @@ ESCAPE = re.compile(
     %[0-9A-Fa-f]{2} | %%                                                        # URLs, files of supervisord and systemd
     | '(?:"'"|\\')'                                                             # a quote inside of a shell's quotes
     | \\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}                # JSON beyond U+FFFF
-    | \\(?:u[0-9A-Fa-f]{4} | U000[0-9A-Fa-f]{5} | x[0-9A-Fa-f]{2} | [0-7]{1,3} | \r?\n | .)
+    | \\(?:u[0-9A-Fa-f]{4} | U00(?:0[0-9A-Fa-f]|10)[0-9A-Fa-f]{4} | x[0-9A-Fa-f]{2} | [0-7]{1,3} | \r?\n | .)
     | &(?:\#[0-9]{1,7} | \#[xX][0-9A-Fa-f]{1,6} | [A-Za-z]{2,8});
     | \r?\n\s*                                                                  # a wrapped line
     """,
@@ -37,6 +37,8 @@ ESCAPE = re.compile(
 )
 LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "e": "\x1b", "E": "\x1b"}
 FOLDED = {upper: upper + 32 for upper in range(ord("A"), ord("F") + 1)}
+# What begins an escape at the end of a secret, which the text behind it goes on with.
+BEGUN = re.compile(r"(?:\\(?:[uUx][0-9A-Fa-f]{0,7}|[0-7]{0,2})|%[0-9A-Fa-f]?|&\#?\w{0,8}|')\Z")
 HEX = re.compile(r"[0-9A-Fa-f]{16,}")
 ARMOUR = re.compile(r"-----(BEGIN|END) [A-Z0-9 ]+-----")
 NAMED = r"[\w.-]{0,40}(?:token|secret|passw|pwd|key|sig|auth|credential)[\w.-]{0,40}"
@@ -214,7 +216,7 @@ def forms(secret: str) -> set[str]:
     found: set[str] = set()
     for text in (secret, as_bytes(secret).decode("latin-1")):
         for _ in range(PASSES + 1):
-            found |= {text, text.replace(" ", "+"), re.sub(r"\r?\n\s*", "", text)}
+            found |= {text, text.replace(" ", "+"), re.sub(r"\r?\n\s*", "", text), BEGUN.sub("", text)}
             lines = [line.strip() for line in text.splitlines()]
             found |= {line for line in lines if len(line) >= SENTENCE or not re.search(r"\s", line)}
             text = View(text).text

@@ -30,9 +30,14 @@ def parents() -> dict[int, int]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):
-                # proc(5): the name in parentheses may hold anything, so that fields count from its end.
-                found[int(name)] = int(Path("/proc", name, "stat").read_text().rpartition(")")[2].split()[1])
+                found[int(name)] = parent(Path("/proc", name, "stat").read_bytes())
     return found
+
+
+def parent(stat: bytes) -> int:
+    """Return the parent that a process's ``stat`` names."""
+    # The name in parentheses may hold any bytes, so that fields count from its end.
+    return int(stat.rpartition(b")")[2].split()[1])
 
 
 def memory(pids: set[int]) -> int:

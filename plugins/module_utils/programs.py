@@ -7,11 +7,13 @@ import os
 import signal
 import time
 import xmlrpc.client
-from pathlib import Path
 from typing import Any
 
+from ansible_collections.hosted.flask.plugins.module_utils.answers import Untrue, taken
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import supervisor
 
+# What is of use in what it tells of a program.
+INFO = {"name": str, "group": str, "state": int, "statename": str, "pid": int, "spawnerr": str, "exitstatus": int}
 BACKOFF, STOPPING = 30, 40
 DEAD = (100, 200, 1000)  # EXITED, FATAL, UNKNOWN
 
@@ -25,7 +27,7 @@ class Programs:
 
     def __init__(self, app: dict[str, Any]) -> None:
         """Know the app's programs; nothing is asked yet."""
-        self.app = app["name"]
+        self.app, self.account = app["name"], app["account"]
         self.standby = f"{self.app}-standby"
         self.holder = f"{self.app}-socket"
         self.router = f"{self.app}-http" if app["router"] else None
@@ -48,15 +50,16 @@ class Programs:
         """
         self._wait_for_socket()
         try:
-            [[added, changed, removed]] = self.api.reloadConfig()
+            [[added, changed, removed]] = self.answered(self.api.reloadConfig(), [[[str]]])
         except xmlrpc.client.Fault as fault:
             raise Refused(
-                f"supervisord refuses the files of {Path(self.socket).name}'s services.d: {fault.faultString}."
-                " Correct or remove the file it names, then deploy again."
+                f"app {self.app}: supervisord refuses the files in etc/services.d of account {self.account}:"
+                f" {fault.faultString}. Correct or remove the file it names, then deploy again."
             ) from fault
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise Refused(
-                f"supervisord does not answer at {self.socket} ({error}). Run playbooks/provision.yml, which starts it."
+                f"app {self.app}: supervisord does not answer at {self.socket} ({error})."
+                " Run playbooks/provision.yml, which starts it."
             ) from error
         return tuple({name for name in names if self.ours(name)} for names in (added, changed, removed))
 
@@ -66,17 +69,44 @@ class Programs:
         while not os.path.exists(self.socket) and time.monotonic() < deadline:
             time.sleep(0.05)
 
+    @staticmethod
+    def answered(value: Any, shape: Any) -> Any:
+        """Return what supervisord answered, if it is of a shape.
+
+        :raises OSError: it is not.
+        """
+        try:
+            return taken(value, shape)
+        except Untrue as error:
+            raise OSError(f"its answer is not supervisord's: {error}") from None
+
+    def known(self, info: Any) -> dict[str, Any]:
+        """Return what is of use in what supervisord tells of a program.
+
+        :raises OSError: it is no such thing.
+        """
+        said = info if isinstance(info, dict) else {}
+        return self.answered({key: said.get(key) for key in INFO}, INFO)
+
+    def known_all(self) -> list[dict[str, Any]]:
+        """Return what supervisord tells of all programs of its account.
+
+        :raises OSError: it does not answer as one.
+        """
+        infos = self.api.getAllProcessInfo()
+        return [self.known(info) for info in (infos if isinstance(infos, list) else [None])]
+
     def info(self, name: str) -> dict[str, Any] | None:
         """Return what supervisord knows of a program, None where it has no such program or does not answer."""
         try:
-            return self.api.getProcessInfo(name)
+            return self.known(self.api.getProcessInfo(name))
         except (xmlrpc.client.Fault, OSError):
             return None
 
     def all(self) -> list[dict[str, Any]]:
         """Return what supervisord knows of each program of this app; nothing where it does not answer."""
         try:
-            return [info for info in self.api.getAllProcessInfo() if self.ours(info["group"])]
+            return [info for info in self.known_all() if self.ours(info["group"])]
         except (xmlrpc.client.Fault, OSError):
             return []
 
@@ -98,7 +128,10 @@ class Programs:
             with contextlib.suppress(xmlrpc.client.Fault):
                 call(*arguments)
         except OSError as error:
-            raise Refused(f"supervisord went away ({error}). It is started again by itself; run this again.") from error
+            raise Refused(
+                f"app {self.app}: supervisord of account {self.account} went away ({error})."
+                " It is started again by itself; run this again."
+            ) from error
 
     def start(self, name: str) -> None:
         """Start a program without waiting for it; one that runs already is left alone."""
@@ -142,7 +175,7 @@ class Programs:
         """
         self._wait_for_socket()
         try:
-            groups = {info["group"] for info in self.api.getAllProcessInfo()}
+            groups = {info["group"] for info in self.known_all()}
         except (FileNotFoundError, ConnectionRefusedError):
             return  # Nobody listens: without a supervisord nothing of it runs.
         except (xmlrpc.client.Fault, OSError) as error:

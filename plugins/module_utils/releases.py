@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.hosted.flask.plugins.module_utils.answers import visible
 from ansible_collections.hosted.flask.plugins.module_utils.files import discard, tail, text_of, write
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.processes import family, memory
@@ -60,7 +61,7 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
                     discard(home.releases / release)  # Kept, it would push out one that worked.
                 raise
         prune(home, home.app["keep_releases"])
-        prove_front(home, release)
+        prove_front(home, release, switch.warnings)
     return {**result, "warnings": switch.warnings}
 
 
@@ -109,7 +110,9 @@ def recorded(home: Home, action: str, release: str, **more: str) -> Iterator[Swi
             home.remember(action, release, begin, "refused")
         text = str(error)
         if isinstance(error, OSError):
-            text = f"app {home.name}: disk or permissions: {error}. Visitors still get what they got before."
+            text = (
+                f"app {home.name}: disk or permissions: {visible(str(error))}. Visitors still get what they got before."
+            )
         raise Refused(text) from error
     home.remember(action, release, begin, "live", shown=round(switch.shown - begin, 2), **more)
 
@@ -152,7 +155,7 @@ def rollback(home: Home, wanted: str, check: bool) -> Result:
             relink(old.releases / release / ".hosted/venv", venv)
             switch.run()
         prune(old, old.app["keep_releases"])
-        prove_front(old, release)
+        prove_front(old, release, switch.warnings)
     return {**result, "warnings": switch.warnings}
 
 
@@ -161,9 +164,10 @@ def place(home: Home) -> str:
     return f"mount {home.app['mount']}, domains {home.app['domains']}"
 
 
-def prove_front(home: Home, release: str) -> None:
+def prove_front(home: Home, release: str, warnings: Iterable[str] = ()) -> None:
     """See that visitors get a release; a front that was started or set up a moment ago gets some seconds.
 
+    :param warnings: what else is to be told of the release.
     :raises Refused: the front answers something else.
     """
     router, deadline = home.programs.router, time.monotonic() + FRONT
@@ -182,10 +186,11 @@ def prove_front(home: Home, release: str) -> None:
         )
     else:
         what = "Run playbooks/provision.yml, and read the front's log."
-    raise Refused(
+    refusal = (
         f"app {home.name}: release {release} is live, but visitors do not get it:"
         f" the front at {home.app['front']} {said}. {what}"
     )
+    raise Refused("\n".join([*warnings, refusal]))
 
 
 def by_front(home: Home, release: str, timeout: float) -> tuple[bool, str]:
@@ -216,7 +221,7 @@ def restart(home: Home, check: bool) -> Result:
     with same.lock():
         with recorded(same, "restart", live) as switch:
             switch.run()
-        prove_front(same, live)
+        prove_front(same, live, switch.warnings)
     return {**result, "warnings": switch.warnings}
 
 
@@ -253,7 +258,7 @@ def status(home: Home) -> Result:
     """
     live = home.live()
     description = home.read(live)
-    here = home.as_released(live) if live and "program" in description else home
+    here = home.as_released(live) if live and description else home
     programs = home.programs.all()
     pids = {pid for info in programs for pid in family(info["pid"])}
     history = home.history()

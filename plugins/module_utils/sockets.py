@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import struct
 import time
-import xml.parsers.expat
 import xmlrpc.client
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-# Of one answer of supervisord: bytes, and seconds between two pieces of it. None of the calls waits for a program.
+# Of one answer of supervisord: bytes, and seconds until all of it is there. None of the calls waits for a program.
 LIMIT, SECONDS = 4 << 20, 30
+STATUS = re.compile("[1-9][0-9]{2}")
 
 # linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, NLMSG_DONE, NLMSG_ERROR = 4, 20, 0x301, 3, 2
@@ -75,10 +76,19 @@ def ask(
             if not piece:
                 break
             answer += piece
+    return answered(answer)
+
+
+def answered(answer: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers with lower-case names and body of an answer in HTTP.
+
+    :raises OSError: it is none.
+    """
     head, _, content = answer.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ", 2)
-    if len(words) < 2 or not words[1].isdigit():
+    # Not by isdigit: it takes a superscript of Latin-1 for a digit, which no int is made of.
+    if len(words) < 2 or not STATUS.fullmatch(words[1]):
         raise OSError("the app closed the connection without an answer")
     headers = {}
     for line in lines[1:]:
@@ -136,13 +146,33 @@ def listens(port: int) -> bool:
     return False
 
 
+class Until(socket.socket):
+    """A unix socket for one answer, which has to be there by a time also where it comes in many pieces."""
+
+    def __init__(self, seconds: float) -> None:
+        """Begin to count."""
+        super().__init__(socket.AF_UNIX)
+        self.settimeout(seconds)
+        self.until = time.monotonic() + seconds
+
+    def recv_into(self, *arguments: Any) -> int:
+        """Receive a piece.
+
+        :raises TimeoutError: the time is over.
+        """
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(left)
+        return super().recv_into(*arguments)
+
+
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket; the host is the socket's path."""
 
     def connect(self) -> None:
         """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
+        self.sock = Until(SECONDS)
         self.sock.connect(self.host)
 
 
@@ -156,7 +186,17 @@ class UnixTransport(xmlrpc.client.Transport):
 
     def make_connection(self, host: object) -> UnixConnection:
         """Return a connection of its own for each call: supervisord keeps none."""
-        return UnixConnection(self.path, timeout=SECONDS)
+        return UnixConnection(self.path)
+
+    def request(self, *arguments: Any, **options: Any) -> Any:
+        """Send a call.
+
+        :raises OSError: there is no answer, or it is no supervisord's.
+        """
+        try:
+            return super().request(*arguments, **options)
+        except (http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise OSError(f"its answer cannot be read ({type(error).__name__}: {str(error)[:200]})") from None
 
     def parse_response(self, response: http.client.HTTPResponse) -> Any:
         """Return what an answer says, if it is as short as supervisord's are.
@@ -171,8 +211,10 @@ class UnixTransport(xmlrpc.client.Transport):
             parser.feed(data)
             parser.close()
             return unmarshaller.close()
-        except (xml.parsers.expat.ExpatError, xmlrpc.client.ResponseError, ValueError, LookupError, TypeError) as error:
-            raise OSError(f"its answer cannot be read ({type(error).__name__}: {error})") from None
+        except xmlrpc.client.Fault:
+            raise
+        except Exception as error:  # xmlrpc.client names none; a decimal that is none has one of its own.
+            raise OSError(f"its answer cannot be read ({type(error).__name__}: {str(error)[:200]})") from None
 
 
 def supervisor(path: str) -> xmlrpc.client.ServerProxy:

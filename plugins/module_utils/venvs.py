@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ansible_collections.hosted.flask.plugins.module_utils.files import write
+from ansible_collections.hosted.flask.plugins.module_utils.files import discard, write
 
 # Where role server puts uv on own servers; elsewhere it is on the PATH or beside Ansible's own Python.
 UV_PLACES = ("/opt/hosted.flask/uv/bin/uv", str(Path(sys.executable).with_name("uv")))
@@ -72,7 +72,7 @@ class Venv:
         """
         if self.ready:
             return
-        shutil.rmtree(self.path, ignore_errors=True)
+        discard(self.path)
         self.path.mkdir(parents=True)
         uv = find_uv()
         try:
@@ -127,10 +127,13 @@ def installed(venv: Path) -> list[str]:
 def damaged(venv: Path) -> bool:
     """Whether a file in a venv is not as large as its package says."""
     for record in venv.glob("lib/python*/site-packages/*.dist-info/RECORD"):
-        with open(record, newline="") as file:
-            for path, _, size in (row for row in csv.reader(file) if len(row) == 3):
-                if size and not is_size(record.parents[1] / path, int(size)):
-                    return True
+        try:
+            with open(record, newline="") as file:
+                for path, _, size in (row for row in csv.reader(file) if len(row) == 3):
+                    if size and not is_size(record.parents[1] / path, int(size)):
+                        return True
+        except (csv.Error, ValueError):  # Whoever wrote the package wrote it.
+            return True
     return False
 
 

@@ -22,6 +22,7 @@ from ansible_collections.hosted.flask.plugins.module_utils import answers, confi
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
+from ansible_collections.hosted.flask.plugins.module_utils.venvs import VenvError
 
 Do = Callable[[dict[str, Any], dict[str, bytes], dict[str, Any]], dict[str, Any]]
 AT_ONCE = 4  # apps; most of a switch is waiting, its start is not
@@ -65,10 +66,28 @@ def work(app: dict[str, Any], blobs: dict[str, bytes], call: dict[str, Any]) -> 
         if app["state"] == "absent":
             return releases.absent(home, app["purge"], check)
         return releases.deploy(home, blobs, check)
-    except Refused as refused:
-        return failure(str(refused))
+    except (Refused, VenvError) as refused:
+        return failure(named(app, str(refused)))
+    except OSError as error:
+        return failure(in_the_way(app, error))
     except Exception:
         return failure(f"app {app['name']}: a fault of hosted.flask itself:\n{traceback.format_exc()}")
+
+
+def named(app: dict[str, Any], text: str) -> str:
+    """Return a message that begins with the app that it is about."""
+    start = f"app {app['name']}: "
+    return text if text.startswith(start) else start + text
+
+
+def in_the_way(app: dict[str, Any], error: OSError) -> str:
+    """Return the message for something in an account's home that is not as a deploy makes it."""
+    places = [os.fsdecode(path) for path in (error.filename, error.filename2) if isinstance(path, (str, bytes))]
+    where = answers.visible(" -> ".join(places)) or app["root"]
+    return (
+        f"app {app['name']}: {where}: {error.strerror or error}. Allowed: what a deploy makes there, the account's own."
+        " Move what is in the way, then run this again."
+    )
 
 
 def failure(text: str) -> dict[str, Any]:
@@ -146,15 +165,19 @@ def taken(app: dict[str, Any], said: bytes | confined.Unanswered, verb: str) -> 
             raise said
         if not said.strip():
             raise confined.Unanswered("it ended without an answer")
-        return answers.parsed((said.splitlines() or [b""])[-1], answers.APP)
+        result = answers.parsed(said.rstrip().rpartition(b"\n")[2], answers.APP)
+        return told(app, result["msg"]) if verb == "status" and result.get("failed") and "msg" in result else result
     except confined.Unanswered as why:
         wrong = str(why)
     except answers.Untrue as why:
         wrong = f"what it answered is not believed: {why}\n{mask.end(said.decode(errors='replace'), 2000)}"
     text = f"app {app['name']}: the work on it, with the rights of account {app['account']}: {wrong}"
-    if verb == "status":
-        return {"changed": False, "status": {"app": app["name"], "release": None, "health": answers.visible(text)}}
-    return failure(answers.visible(text))
+    return told(app, answers.visible(text)) if verb == "status" else failure(answers.visible(text))
+
+
+def told(app: dict[str, Any], why: str) -> dict[str, Any]:
+    """Return the status of an app that does not tell its own: the others' are of use all the same."""
+    return {"changed": False, "status": {"app": app["name"], "release": None, "health": why}}
 
 
 def without_secrets(result: dict[str, Any], home: Home) -> dict[str, Any]:
@@ -180,11 +203,14 @@ def main(call: dict[str, Any], contents: bytes, do: Do = work) -> dict[str, Any]
     for app in call["apps"]:
         app["secrets"] = call["secrets"].get(app["name"], {})
         nobody = None if app["router"] else without_account(app, verb, call["check"])
+        nobody = failure(app["unfit"]) if app.get("unfit") else nobody
         if nobody:
             results[app["name"]] = nobody
         else:
             jobs.append((app["name"], partial(start, do, app, blobs, call)))
-    said = confined.each(jobs, AT_ONCE, answers.LIMIT + (1 << 16))
+    said = confined.each(
+        jobs, AT_ONCE, answers.LIMIT + (1 << 16), {app["name"]: app["account"] for app in call["apps"]}
+    )
     for app in call["apps"]:
         if app["name"] in said:
             results[app["name"]] = taken(app, said[app["name"]], verb)

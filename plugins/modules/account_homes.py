@@ -167,8 +167,9 @@ def main() -> None:
                 " Move what is in the way on the host, then run it again."
             )
     folders = [change["after_header"] for change in diff]
-    warnings = list(refused.values())
-    module.exit_json(changed=bool(diff), folders=folders, refused=refused, warnings=warnings, diff=diff)
+    for why in refused.values():
+        module.warn(why)
+    module.exit_json(changed=bool(diff), folders=folders, refused=refused, diff=diff)
 
 
 if __name__ == "__main__":

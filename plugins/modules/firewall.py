@@ -93,7 +93,8 @@ class Firewall:
         code, _, words = self.run("nft", "list", "tables")
         if code:
             why = f"firewall: nothing is loaded, this host may not have one ({words.strip()})"
-            self.module.exit_json(skipped=True, armed=False, msg=why, warnings=[f"{why}. Set server_firewall: false."])
+            self.module.warn(f"{why}. Set server_firewall: false.")
+            self.module.exit_json(skipped=True, armed=False, msg=why)
         # Without what the sets have counted.
         code, loaded, _ = self.run("nft", "--stateless", "--terse", "list", "table", *TABLE.split())
         if code == 0 and self.before == self.rules and self.same_unit:

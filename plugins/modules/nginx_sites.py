@@ -8,7 +8,7 @@ module: nginx_sites
 short_description: Write the sites of nginx and put the earlier ones back when nginx refuses them
 description:
   - Owns one folder of configuration files and the line in C(conf.d) that includes its C(*.site.conf).
-  - Files of the folder that are not named are removed.
+  - Files of the folder that are not named are removed. Only root and its group look into it.
   - An nginx that runs reads what it took. What a run that was interrupted wrote, the next one has it prove and read.
 options:
   files:
@@ -67,6 +67,8 @@ from ansible_collections.hosted.flask.plugins.module_utils.files import discard,
 
 # There as long as nginx may not have read what is written.
 UNREAD = Path("/var/lib/hosted.flask/nginx.unread")
+# What others serve and how is not for every account; nginx reads it as root.
+FOLDER_MODE = 0o750
 LOG_OWNER, LOG_GROUP, LOG_MODE = "www-data", "adm", 0o640
 
 
@@ -96,7 +98,7 @@ class Sites:
     def __init__(self, module: AnsibleModule) -> None:
         """Read what is there."""
         self.module = module
-        folder = Path(module.params["folder"])
+        self.folder = folder = Path(module.params["folder"])
         self.wanted: dict[Path, str] = {folder / name: text for name, text in module.params["files"].items()}
         header = "# Managed by Ansible, hosted.flask role nginx.\n"
         self.wanted[Path(module.params["include"])] = f"{header}include {folder}/*.site.conf;\n"
@@ -106,6 +108,7 @@ class Sites:
         self.texts = {path: self.wanted.get(path) for path in sorted(self.before)}
         self.extras = {folder / name: app for name, app in module.params["optional"].items()}
         self.logs = [log for log in map(Path, module.params["logs"]) if not kept(log)]
+        self.open = [folder] if folder.is_dir() and stat.S_IMODE(folder.stat().st_mode) != FOLDER_MODE else []
         self.refused: list[str] = []
 
     def changes(self) -> dict[Path, str | None]:
@@ -114,8 +117,8 @@ class Sites:
 
     def diff(self) -> list[dict[str, str]]:
         """Return what changes."""
-        logs = [{"before_header": str(log), "after_header": str(log), "before": "", "after": ""} for log in self.logs]
-        return logs + [
+        paths = map(str, [*self.logs, *self.open])
+        return [{"before_header": path, "after_header": path, "before": "", "after": ""} for path in paths] + [
             {
                 "before_header": str(path),
                 "after_header": str(path),
@@ -138,6 +141,8 @@ class Sites:
         """Write what differs and leave out the apps' own lines that nginx refuses; return what it says then."""
         for log in self.logs:
             keep(log)
+        self.folder.mkdir(exist_ok=True)
+        self.folder.chmod(FOLDER_MODE)
         for path, text in self.changes().items():
             put(path, text)
         while words := self.asked():
@@ -198,9 +203,9 @@ def main() -> None:
     )
     sites = Sites(module)
     unread = UNREAD.exists()
-    if (sites.changes() or sites.logs or unread) and not module.check_mode:
+    if (sites.changes() or sites.logs or sites.open or unread) and not module.check_mode:
         apply(sites, unread)
-    files = [str(path) for path in [*sites.logs, *sites.changes()]]
+    files = [str(path) for path in [*sites.logs, *sites.open, *sites.changes()]]
     module.exit_json(changed=bool(files or unread), files=files, refused=sites.refused, diff=sites.diff())
 
 

@@ -186,7 +186,7 @@ def build(source: Path, paths: list[str], partial: Path, home: Path, app: dict[s
             )
         # npm only warns, and the build would end with a syntax error in somebody else's code.
         for name, required, current in UNSUITED.findall(done.stdout):
-            if name == json.loads((partial / "package.json").read_text()).get("name"):
+            if name == name_of(partial / "package.json"):
                 raise Unsuited(f"its package.json asks for {required}, and this machine has node {current}")
     if not any(path.is_file() for path in (partial / MADE).rglob("*")):
         raise BuildError(
@@ -198,6 +198,15 @@ def build(source: Path, paths: list[str], partial: Path, home: Path, app: dict[s
             if not os.path.islink(os.path.join(at, name)):
                 sync(Path(at, name))
         sync(Path(at))
+
+
+def name_of(file: Path) -> Any:
+    """Return the name that a package.json has; None where it has none or cannot be read."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found.get("name") if isinstance(found, dict) else None
 
 
 def prune(cache: Path) -> None:

@@ -19,7 +19,9 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.hosted.flask.plugins.module_utils import answers
 from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
+from ansible_collections.hosted.flask.plugins.plugin_utils import bounds
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
+from ansible_collections.hosted.flask.plugins.plugin_utils.bounds import distrust
 
 PACKAGE = "ansible_collections.hosted.flask.plugins.module_utils"
 IMPORTS = re.compile(rf"^from {re.escape(PACKAGE)}(?:\.(\w+) import | import ([\w, ]+)$)", re.MULTILINE)
@@ -135,24 +137,18 @@ def ask(
     """
     sent = {"boot": BOOT, "start": START, "modules": modules(module), "run": f"{PACKAGE}.{module}", "call": call}
     line = base64.b64encode(zlib.compress(json.dumps(sent).encode()))
-    given = action._low_level_execute_command(command, in_data=line + b"\n" + contents, **options)
+    limit = answers.LIMIT * max(1, len(call.get("apps", ())))
+    bounds.install()
+    with bounds.up_to(2 * limit):  # With what is said besides, which is no part of the answer.
+        given = action._low_level_execute_command(command, in_data=line + b"\n" + contents, **options)
     said = given["stdout"].strip()
     last = said.rpartition("\n")[2]
-    limit = answers.LIMIT * max(1, len(call.get("apps", ())))
     if len(last) > limit:
         raise answers.Untrue(f"it is longer than {limit} characters")
     if not last.startswith("{"):
         words = (show(text[-LAST:])[-6000:] for text in (given["stderr"].strip(), said) if text)
         raise NoAnswer(given["rc"], answers.visible("\n".join(words)))
     return answers.parsed(last, shape, show)
-
-
-def distrust(why: answers.Untrue) -> str:
-    """Return what is said of an answer that is not believed."""
-    return (
-        f"host: its answer is not believed, and nothing of it was used: {why}. Look who is root there, or may write the"
-        " files of the account that logs in, before you do anything else with it."
-    )
 
 
 @functools.cache

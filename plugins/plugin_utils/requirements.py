@@ -10,7 +10,7 @@ from pathlib import Path
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import TEXT, content
 
-NAME = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)", re.MULTILINE)
+NAME = re.compile(r"^[ \t]*([A-Za-z0-9][A-Za-z0-9._-]*)", re.MULTILINE)
 NESTED = re.compile(r"^\s*(?:-r|--requirement)[ \t=]*(\S+)\s*$")
 # A line that names a file or a folder: pip reads them where it runs, and uv here.
 LOCAL = re.compile(
@@ -19,7 +19,7 @@ LOCAL = re.compile(
     re.IGNORECASE,
 )
 VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
-DEPTH, LINES = 20, 20_000  # files that include one another, and lines of all of them
+DEPTH, LINES, FILES = 20, 20_000, 200  # files that include one another, lines of all of them, and files in all
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,16 @@ def packages(text: str) -> set[str]:
     return {found.lower().replace("_", "-") for found in NAME.findall(text)}
 
 
-def collect(folder: Path, name: Path, lines: list[str], seen: tuple[Path, ...]) -> None:
-    """Append a requirements file's lines to ``lines``, the files it includes in their place."""
+def collect(folder: Path, name: Path, lines: list[str], seen: tuple[Path, ...], read: list[Path] | None = None) -> None:
+    """Append a requirements file's lines to ``lines``, the files it includes in their place.
+
+    :param seen: the files that include this one.
+    :param read: gets each file as often as it is read: two that include one twice are four, and so on.
+    """
+    read = [] if read is None else read
+    read.append(name)
+    if len(read) > FILES:
+        raise ValueError(f"a chain of files inside the source (more than {FILES} are included)")
     if name in seen or len(seen) >= DEPTH:
         raise ValueError(f"a chain of files inside the source ({name} is missing or includes itself)")
     try:
@@ -70,7 +78,7 @@ def collect(folder: Path, name: Path, lines: list[str], seen: tuple[Path, ...]) 
             raise ValueError(f"a chain of files inside the source (they have more than {LINES} lines)")
         if nested := NESTED.match(line):
             inner = Path(os.path.normpath(name.parent / nested[1]))
-            collect(folder, inner, lines, (*seen, name))
+            collect(folder, inner, lines, (*seen, name), read)
         elif not line.strip() or line.lstrip().startswith("#"):
             continue
         elif LOCAL.search(line):

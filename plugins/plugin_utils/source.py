@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ NEVER = (".git", ".hg", ".svn", ".venv", "venv", "__pycache__", "*.pyc", "instan
 TEXT = 1 << 20  # bytes of a file that is read here for what it says
 ENTRIES, DEPTH = 100_000, 100  # files of a source, and folders in one another
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-STARS = 8  # in a line of an ignore file
+# In a line of an ignore file: a star is tried against each rest of a name, so that five take minutes for a long one.
+STARS, RULES = 2, 2000  # stars between two slashes, and as many ** of a line; lines
 
 
 def content(top: Path, path: str | Path, limit: int | None = None) -> bytes:
@@ -82,8 +84,15 @@ def lines_of(top: Path, path: Path) -> list[str]:
         lines = content(top, path, TEXT).decode(errors="replace").splitlines()
     except ValueError:
         return []
-    if any(line.count("*") > STARS or len(line) > 1000 for line in lines if not line.startswith("#")):
-        raise ValueError(f"lines of {path} with at most {STARS} stars and 1000 characters")  # Slow to match.
+    lines = [line for line in lines if line.strip() and not line.startswith("#")]
+    if len(lines) > RULES:
+        raise ValueError(f"{path} with at most {RULES} lines")
+    for line in lines:
+        parts = line.rstrip().split("/")
+        stars = [part.count("*") for part in parts if part != "**"]
+        if max(stars, default=0) > STARS or parts.count("**") > STARS or len(line) > 1000:
+            allowed = f"lines of {path} with at most {STARS} stars between two slashes and 1000 characters"
+            raise ValueError(f"{allowed} ({line[:80]!r} is none)")
     return lines
 
 
@@ -115,7 +124,10 @@ def walk(
     for name in (".gitignore", ".deployignore"):
         lines += lines_of(top, folder / name)
     if lines:
-        specs = [*specs, (folder, GitIgnoreSpec.from_lines(lines))]
+        try:
+            specs = [*specs, (folder, GitIgnoreSpec.from_lines(lines))]
+        except (re.error, ValueError):
+            raise ValueError(f"lines in the ignore files of {folder} that git takes") from None
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda item: item.name):
             path = Path(entry.path)

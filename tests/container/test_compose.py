@@ -61,7 +61,15 @@ def test_ports_are_for_this_machine_only():
 
 def test_the_database_cannot_be_reached_from_outside():
     assert yaml.safe_load(TEXT)["networks"]["data"] == {"internal": True}
-    assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["data"]
+    assert SERVICES["postgres"]["networks"] == ["data"]
+
+
+def test_the_broker_has_no_network(data):
+    """Without a password it must not: each account of the machine reaches the addresses of containers."""
+    assert "networks" not in SERVICES["redis"]
+    assert data.inspect("redis", "{{ .HostConfig.NetworkMode }}") == "none"
+    assert data.exec("redis", "redis-cli", "-p", "6379", "ping", check=False).returncode
+    assert data.exec("redis", "redis-cli", "-s", "/data/redis.sock", "ping").stdout.strip() == "PONG"
 
 
 def test_no_registry_is_named():

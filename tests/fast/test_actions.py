@@ -251,7 +251,7 @@ def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, a
     (tmp_path / "requirements.txt").write_text(text)
     (tmp_path / "more.txt").write_text("gevent\n")
     row = app(server=server, server_options={"worker_class": worker}, folder=str(tmp_path))
-    found = preflight.check_requirements([row], tmp_path, {"pythons": {}}, "apps.yml")
+    found = preflight.check_requirements([row], tmp_path, {"pythons": {}, "owned": {}}, "apps.yml")
     if not allowed:
         assert found == []
         assert row["requirements_text"].endswith(text.replace("-r more.txt", "gevent"))
@@ -265,7 +265,7 @@ def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, a
 
 def test_an_absent_app_needs_nothing(tmp_path: Path) -> None:
     row = app(server="gunicorn", state="absent", server_options={"worker_class": "gevent"}, folder=str(tmp_path))
-    assert preflight.check_requirements([row], tmp_path, {"pythons": {}}, "apps.yml") == []
+    assert preflight.check_requirements([row], tmp_path, {"pythons": {}, "owned": {}}, "apps.yml") == []
 
 
 # --- where an app's sockets lie
@@ -274,9 +274,22 @@ def test_an_absent_app_needs_nothing(tmp_path: Path) -> None:
 def in_the_way(platform: str, home: str, row: dict[str, Any]) -> list[str]:
     """Return what preflight has against an app in this home."""
     accounts = {row["account"]: {"uid": 1001, "home": home, "ours": True}} if platform == "server" else {}
-    host = {"os": "debian 13", "systemd": True, "uid": 0, "pythons": {row["python"]: "3.13"}, "ports": {}}
+    host = {"os": "debian 13", "systemd": True, "uid": 0, "pythons": {row["python"]: "3.13"}, "owned": {}, "ports": {}}
     check = functools.partial(preflight.ActionModule._check_host, None, [{**row, "account_named": False}])
     return check(platform, {**host, "accounts": accounts}, Path(home), "apps.yml", False)
+
+
+def test_an_interpreter_in_an_accounts_hand_is_no_problem_of_the_host() -> None:
+    row = app(python="/home/shop/python")
+    host = {"os": "debian 13", "systemd": True, "uid": 0, "accounts": {}, "ports": {}, "pythons": {}}
+    check = functools.partial(preflight.ActionModule._check_host, None, [row], "server")
+    assert len(check({**host, "owned": {}}, Path("/"), "apps.yml", False)) == 1
+    assert "unfit" not in row
+    owned = {"/home/shop/python": "it says \x1b[2J"}
+    assert check({**host, "owned": owned}, Path("/"), "apps.yml", False) == []
+    assert row["unfit"].startswith(
+        "app shop: it asks for /home/shop/python, which is no interpreter: it says \\x1b[2J."
+    )
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_texts_and_files_are_read(tmp_path: Path) -> None:
 
 
 def test_where_people_find_an_app_and_the_deploy_asks_for_it() -> None:
-    ports, found = {"http": 80, "https": 443}, {"account": {"shop": None}}
+    ports, found = {"http": 80, "https": 443}, {"accounts": {"shop": None}}
     for row, domains, url, front in [
         ({"domains": ["a.org"]}, {"a.org": "acme"}, "https://a.org/", "https://127.0.0.1:443"),
         ({"domains": ["a.org"], "mount": "/x"}, {}, "http://a.org/x/", "http://127.0.0.1:80"),

@@ -66,6 +66,18 @@ def test_one_that_hangs_is_ended_at_its_deadline_and_holds_nobody_up() -> None:
     assert {found[name] for name, _ in jobs[1:]} == {b"ok"}
 
 
+def test_one_owner_cannot_hold_all_places() -> None:
+    """Of four, his that hang take two, also where they are the first; where nobody else waits they take all."""
+    jobs = [(f"hangs{number}", partial(Fork, partial(hold, 60), 3)) for number in range(4)]
+    jobs += [(f"quick{number}", partial(Fork, lambda: str(time.monotonic()), 20)) for number in range(6)]
+    begin = time.monotonic()
+    found = each(jobs, 4, 1000, {name: "mallory" if "hangs" in name else "alice" for name, _ in jobs})
+    quick = [float(found[name]) for name, _ in jobs if "quick" in name]  # type: ignore[arg-type]
+    assert max(quick) - begin < 2.5
+    assert time.monotonic() - begin < 5.5
+    assert all(isinstance(found[name], Unanswered) for name, _ in jobs if "hangs" in name)
+
+
 def test_one_that_says_too_much_is_ended() -> None:
     found = each([("loud", partial(Fork, lambda: "x" * (64 << 20), 20))], 1, 1 << 20)
     assert "more than 1048576 bytes" in str(found["loud"])

@@ -192,7 +192,7 @@ def deploy(place: Place) -> tuple[list[str], dict[str, Any]]:
     [app], problems = apps.complete(
         [{"name": "shop", "source": "app"}], platform="server", defaults={}, project=project, where="apps.yml"
     )
-    problems = problems or preflight.check_requirements([app], project, {"pythons": {}}, "apps.yml")
+    problems = problems or preflight.check_requirements([app], project, {"pythons": {}, "owned": {}}, "apps.yml")
     if problems:
         return problems, {}
     app |= dict.fromkeys(("home", "root", "supervisor_socket", "router", "front"), "")

@@ -9,6 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,17 +161,55 @@ def test_an_interpreter_tells_its_version_and_nothing_else(
 def test_root_runs_what_only_root_can_change_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert look.only_roots(Path("/bin/sh"))
     ran: list[str] = []
+
+    def starter(account: str, command: list[str], *_: Any) -> partial[confined.Fork]:
+        ran.append(account)
+        return partial(confined.Fork, lambda: "3.9\n", 20)
+
     monkeypatch.setattr(look.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(confined, "run", lambda account, *_, **__: ran.append(account) or b"3.9\n")
+    monkeypatch.setattr(confined, "starter", starter)
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\n")
     python.chmod(0o755)
     if os.getuid() == 0:
         os.chown(python, 65534, 65534)
     assert not look.only_roots(python)
-    assert look.version("root", str(python)) == "3.9"
-    assert look.version("no-such-account", str(python)) == "3.9"
-    assert ran == ["root", "nobody"]
+    name = str(python)
+    for account, runs in (("root", "root"), ("no-such-account", "nobody")):
+        assert look.interpreters([(account, name)]) == ({name: "3.9"}, {name: ""})
+        assert ran.pop() == runs
+    look.interpreters([("root", "/bin/sh")])
+    assert ran == [""]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_interpreters_of_accounts_are_asked_at_once_and_each_fails_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many hang: what it costs is one deadline."""
+    monkeypatch.setattr(look, "SECONDS", 2)
+    monkeypatch.setattr(
+        confined, "starter", lambda account, command, data, deadline: partial(confined.Command, command, deadline)
+    )
+    scripts = {f"hangs{number}": "sleep 60" for number in range(8)} | {"lies": "echo 3.x", "says": "echo 3.12"}
+    for name, script in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+        os.chown(tmp_path / name, 65534, 65534)
+    os.chown(tmp_path, 65534, 65534)
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "folder").mkdir()
+    gone = ["gone", "circle/python", "folder"]
+    begin = time.monotonic()
+    found = seen(pythons=[["root", str(tmp_path / name)] for name in [*scripts, *gone]] + [["root", "no-such-python"]])
+    assert time.monotonic() - begin < 12
+    assert found["pythons"] == {str(tmp_path / "says"): "3.12"}
+    why = {Path(path).relative_to(tmp_path).as_posix(): text for path, text in found["owned"].items()}
+    assert why.keys() == {*scripts, *gone}
+    assert why["says"] == ""
+    assert {why[name] for name in scripts if "hangs" in name} == {"it gave no answer within 2 s and was ended"}
+    assert why["lies"] == "it says something else than its version"
+    assert {why[name] for name in gone} == {"it is not there, or no program"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")

@@ -15,6 +15,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 import urllib.parse
 import warnings
 from collections.abc import Iterator
@@ -23,8 +24,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.hosted.flask.plugins.module_utils.homes import LEFT, Home
 from attacks import ATTACKS, HIDDEN, OVER_TLS, judge, send
-from support import ROOT, completed, free_port, nginx_files, process, short_folder, tool, until
+from support import ROOT, completed, free_port, nginx_files, process, render, short_folder, tool, until
 
 Answer = tuple[int, dict[str, str], bytes]
 LIMITED = {
@@ -32,7 +34,7 @@ LIMITED = {
     "logins": ["/login"],
     "nginx_extra": "gzip on;\nbrotli on;\nadd_header X-Extra 1;",
     "stream_uploads": True,
-    "maintenance": {"page": "static/later.html", "allow": ["127.0.0.2", "127.0.3.0/24"]},
+    "maintenance": {"page": "static/later.html", "allow": ["192.0.2.2", "203.0.113.0/24"]},
 }
 ROWS: list[dict[str, Any]] = [
     {"name": "good", "domains": ["good.example"], "logins": ["/login"]},
@@ -94,9 +96,15 @@ class Front:
         self.folder, self.port, self.tls_port = folder, port, tls_port
 
     def get(self, path: str, name: str = "good.example", method: str = "GET", **more: Any) -> Answer:
-        """Ask over plain HTTP."""
-        source = (more.pop("source"), 0) if "source" in more else None
-        return self.ask(http.client.HTTPConnection("127.0.0.1", self.port, 10, source), path, name, method, **more)
+        """Ask over plain HTTP: as who deploys the app, with no limits, or from the address ``source``."""
+        who = {"X_Test_Address": more.pop("source")} if "source" in more else {"X_Hosted_Check": self.check(path, name)}
+        return self.ask(http.client.HTTPConnection("127.0.0.1", self.port, 10), path, name, method, **who, **more)
+
+    @staticmethod
+    def check(path: str, name: str) -> str:
+        """Return what lets in who deploys the app that is asked."""
+        app = "limited" if re.match("/limited(/|$)", path) else name.partition(".")[0]
+        return f"{app}-{CHECK}"
 
     def get_tls(self, path: str, name: str) -> Answer:
         """Ask over TLS, by the name."""
@@ -204,12 +212,12 @@ def link_of_the_account(path: Path, target: str) -> None:
     give(path)
 
 
-ANYBODY = "127.0.8.1"
+CHECK = "0123456789abcdef" * 2
 
 
 @pytest.fixture(scope="module")
 def front() -> Iterator[Front]:
-    """Run nginx and the apps behind it; all addresses but 127.0.0.1 are strangers."""
+    """Run nginx and the apps behind it."""
     for folder in short_folder():
         os.chmod(folder, 0o755)
         apps = [completed(root=str(folder / row["name"]), home=str(folder / row["name"]), **row) for row in ROWS]
@@ -222,6 +230,7 @@ def front() -> Iterator[Front]:
             (static.parent / "wsgi.py").write_text("SECRET")
             link_of_the_account(static / "link", "/etc/passwd")
             (folder / app["name"] / "slots/current").symlink_to("../one")
+            (folder / app["name"] / f"run/check-{app['name']}-{CHECK}").touch()
         # A home that root put elsewhere; all in it is the account's.
         (folder / "linked").rename(folder / "elsewhere")
         (folder / "linked").symlink_to("elsewhere")
@@ -244,16 +253,17 @@ def front() -> Iterator[Front]:
             nginx_https_port=tls_port,
             nginx_tls=TLS,
             nginx_worker_connections=2048,
+            nginx_address_connections=320,
+            __nginx_app_connections=360,
             __nginx_certificates=str(folder / "tls"),
             __nginx_pending=str(folder / "pending"),
             __nginx_acme=str(folder / "acme"),
         )
-        # The tests come from there too, and must be able to be strangers.
-        text = conf.read_text().replace("client_header_timeout 15s", "client_header_timeout 2s")
-        text = text.replace("client_body_timeout 30s", "client_body_timeout 2s")
-        # One of them may be whoever it wants to: not every machine has addresses of IPv6 to be a stranger with.
-        anybody = f"set_real_ip_from {ANYBODY}; real_ip_header X-Test-Address;"
-        conf.write_text(text.replace("geo $hosted_flask_here", f"{anybody}\n    geo $hosted_flask_here"))
+        text = conf.read_text().replace("client_header_timeout 10s", "client_header_timeout 2s")
+        text = text.replace("client_body_timeout 30s", "client_body_timeout 8s")
+        # The tests may be whoever they want to: all addresses that a machine has of its own are one.
+        anybody = "set_real_ip_from 127.0.0.1; real_ip_header X-Test-Address;"
+        conf.write_text(text.replace("http {", f"http {{ {anybody}"))
         command, log = [tool("nginx"), "-c", str(conf), "-g", "daemon off;"], folder / "log"
         with contextlib.ExitStack() as stack:
             for app in apps:
@@ -272,7 +282,7 @@ def front() -> Iterator[Front]:
             yield Front(folder, port, tls_port)
 
 
-STRANGER = "127.0.1.1"
+STRANGER = "198.51.100.1"
 
 # --- attacks
 
@@ -468,6 +478,94 @@ def test_each_request_is_a_line_of_json_without_its_query(front: Front) -> None:
     assert b"SECRET" not in (front.folder / "logs/good.access.log").read_bytes()
 
 
+@pytest.mark.parametrize("part", ["path", "marks", "host", "agent", "method", "all"])
+def test_a_line_of_the_log_has_a_bound(part: str, front: Front) -> None:
+    """Whoever fills the disk by requests has to make very many."""
+    size, wide = 500 if part == "all" else 0, {part: 7500}
+    path, host, agent = (wide.get(kind, size * 4) for kind in ("path", "host", "agent"))
+    text = '"' * 7500 if part == "marks" else "p" * path
+    lines = [
+        f"{'M' * wide.get('method', 3)} /{part}{text}?{'q' * 100} HTTP/1.1",
+        f"Host: {'h' * host or 'good.example'}",
+        f"User-Agent: agent{'a' * agent}",
+    ]
+    log = front.folder / "logs/access.log", front.folder / "logs/good.access.log"
+    before = [file.stat().st_size for file in log]
+    with socket.create_connection(("127.0.0.1", front.port), 10) as client, contextlib.suppress(ConnectionError):
+        client.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        while client.recv(1000):
+            pass
+
+    def new() -> bytes:
+        return b"".join(file.read_bytes()[size:] for file, size in zip(log, before, strict=True))
+
+    until("it is in the log", lambda: b"\n" in new())
+    for line in new().splitlines():
+        seen = json.loads(line)
+        assert len(line) < 2500
+        for key, most in {"path": 503, "agent": 303, "host": 255, "method": 20}.items():
+            assert len(seen[key]) <= most
+        assert "q" not in seen["path"]
+
+
+def test_no_log_has_a_query_or_a_referer(front: Front) -> None:
+    """Whatever goes wrong with a request: the app, the account's links, the client, nginx's own limits."""
+    secret, name, run = {"Referer": "https://x.example/?t=SECRET"}, "linked.example", front.folder / "linked/run"
+    link_of_the_account(front.folder / "linked/one/static/out?SECRET", "/etc/passwd")
+    link_of_the_account(front.folder / "linked/one/static/round", "round")
+    for path in ("round", "link", "gone", "x" * 300, "later.html/x"):
+        front.get(f"/static/{path}?t=SECRET", name, **secret)
+    link_of_the_account(run / "maintenance", "/etc/passwd")
+    front.get("/?t=SECRET", name, X_Hosted_Check=f"linked-{'1' * 32}", source=STRANGER, **secret)
+    (run / "maintenance").unlink()
+    for host in ("gone.example", "good.example", "evil.example"):
+        with contextlib.suppress(http.client.HTTPException, OSError):
+            front.get("/?t=SECRET", host, **secret)
+    # An app whose socket nobody listens on, is no socket, is not the front's to connect to, and answers nonsense.
+    gone = front.folder / "gone/run/current.sock"
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(gone))
+        front.get("/?t=SECRET", "gone.example", **secret)
+    gone.unlink()
+    gone.mkdir()
+    front.get("/?t=SECRET", "gone.example", **secret)
+    gone.rmdir()
+    for answer in ("status=nonsense", f"X-Long={'x' * 70000}"[:8000], "Content-Length=5&size=100", "X-A=a%00b"):
+        with contextlib.suppress(http.client.HTTPException, OSError):
+            front.get(f"/?t=SECRET&{answer}", **secret)
+    App.go_on.clear()
+    front.get("/limited/?wait=1&t=SECRET", **secret)
+    App.go_on.set()
+    for _ in range(12):
+        front.get("/limited/?t=SECRET", source="198.51.100.99", **secret)
+        front.get("/login?t=SECRET", source="198.51.100.99", method="POST", body=b"x", **secret)
+    front.get("/limited/?t=SECRET", method="POST", body=b"x" * 20000, **secret)
+    line, end = b"GET /?t=SECRET HTTP/1.1\r\nHost: good.example\r\nReferer: http://x/?t=SECRET\r\n", b"\r\n\r\n"
+    for raw in (
+        line,  # Never whole.
+        line + b"Content-Length: 10" + end + b"x",
+        line + b"Transfer-Encoding: chunked" + end + b"zz\r\n",
+        line + b"X-A: " + b"a" * 9000 + end,
+        line + b"X-A: a\0b" + end,
+        line.replace(b"?t", b"%00?t") + end,
+        line.replace(b"/?t", b"/../../?t") + end,
+        line.replace(b"1.1", b"9.9") + end,
+        line.replace(b"?t=", b"?t=" + b"a" * 9000) + end,
+        line.replace(b"GET", b"g\0t") + end,
+    ):
+        for port in (front.port, front.tls_port):
+            with socket.create_connection(("127.0.0.1", port), 10) as client, contextlib.suppress(OSError):
+                client.sendall(raw)
+                client.settimeout(5)
+                while client.recv(1000):
+                    pass
+    front.get("/after")
+    until("all is in the log", lambda: [line for line in front.log("good") if line["path"] == "/after"])
+    logs = [front.folder / "log", *(front.folder / "logs").iterdir()]
+    assert front.folder / "logs/error.log" in logs
+    assert {log.name: line for log in logs for line in log.read_text().splitlines() if "SECRET" in line} == {}
+
+
 # --- limits
 
 
@@ -480,16 +578,16 @@ def test_the_body_of_an_app_has_its_own_limit(front: Front) -> None:
 
 
 def test_requests_of_one_address_are_limited_and_those_of_others_and_files_are_not(front: Front) -> None:
-    seen = [front.get("/limited/", source="127.0.2.1")[0] for _ in range(20)]
+    seen = [front.get("/limited/", source="198.51.102.1")[0] for _ in range(20)]
     assert seen[:5] == [200] * 5
     assert 429 in seen
-    status, headers, body = front.get("/limited/", source="127.0.2.1", Accept="application/json")
+    status, headers, body = front.get("/limited/", source="198.51.102.1", Accept="application/json")
     if status == 429:
         assert (headers["content-type"], headers["retry-after"]) == ("application/json", "10")
         assert json.loads(body)["status"] == 429
-    assert front.get("/limited/", source="127.0.2.2")[0] == 200
-    assert {front.get("/limited/")[0] for _ in range(20)} == {200}, "the host itself is not limited"
-    assert {front.get("/limited/static/a.css", source="127.0.2.1")[0] for _ in range(20)} == {200}
+    assert front.get("/limited/", source="198.51.102.2")[0] == 200
+    assert {front.get("/limited/")[0] for _ in range(20)} == {200}, "who deploys it is not limited"
+    assert {front.get("/limited/static/a.css", source="198.51.102.1")[0] for _ in range(20)} == {200}
 
 
 @pytest.mark.parametrize("path", ["/login", "/login/", "//%6cogin", "/limited/login"])
@@ -497,20 +595,23 @@ def test_logins_are_tried_a_few_times(path: str, front: Front) -> None:
     """Whatever the path is written like; looking at the form is no try."""
     number, shown, tried = len(path), [], []
     for _ in range(10):
-        shown.append(front.get(path, source=f"127.0.4.{number}")[0])
-        tried.append(front.get(path, source=f"127.0.5.{number}", method="POST", body=b"x")[0])
+        shown.append(front.get(path, source=f"198.51.104.{number}")[0])
+        tried.append(front.get(path, source=f"198.51.105.{number}", method="POST", body=b"x")[0])
     if path != "/limited/login":  # It has a limit of all requests besides.
         assert shown == [200] * 10
         assert tried[:6] == [200] * 6
     assert tried[-1] == 429
-    assert front.get(path, source=f"127.0.6.{number}", method="POST", body=b"x")[0] == 200, "another address"
+    assert front.get(path, source=f"198.51.106.{number}", method="POST", body=b"x")[0] == 200, "another address"
 
 
-def test_a_neighbours_programs_try_no_more_often(front: Front) -> None:
-    """They come from the host itself, which has no other limit."""
-    tried = [front.get("/login", method="POST", body=b"x")[0] for _ in range(10)]
-    assert tried[-1] == 429
-    assert front.get("/login")[0] == 200
+@pytest.mark.parametrize("path", ["/login", "/limited/"])
+def test_the_hosts_own_addresses_are_one(path: str, front: Front) -> None:
+    """An account's programs have the choice of all of them."""
+    own = ["127.0.0.1", "::1", "::ffff:127.0.0.9", *(f"127.{n}.3.{255 - n}" for n in range(20))]
+    statuses = [front.get(path, source=address, method="POST", body=b"x")[0] for address in own]
+    assert statuses[:4] == [200] * 4
+    assert 429 in statuses
+    assert front.get("/")[0] == 200
 
 
 NEWLINES = "a0a:a0a:a0a:a0a"
@@ -529,7 +630,7 @@ NEWLINES = "a0a:a0a:a0a:a0a"
 )
 def test_a_network_of_ipv6_is_limited_as_one_address(one: list[str], another: str, front: Front) -> None:
     def tried(address: str, path: str = "/login") -> int:
-        return front.get(path, method="POST", body=b"x", source=ANYBODY, X_Test_Address=address)[0]
+        return front.get(path, method="POST", body=b"x", source=address)[0]
 
     statuses = [tried(address) for address in one]
     assert statuses[:6] == [200] * 6
@@ -540,13 +641,6 @@ def test_a_network_of_ipv6_is_limited_as_one_address(one: list[str], another: st
     assert tried(another, "/limited/") == 200
 
 
-def test_the_host_itself_has_no_limit_over_ipv6_either(front: Front) -> None:
-    statuses = [front.get("/limited/", source=ANYBODY, X_Test_Address="::1")[0] for _ in range(20)]
-    assert statuses == [200] * 20
-    tried = [front.get("/login", method="POST", body=b"x", source=ANYBODY, X_Test_Address="::1")[0] for _ in range(10)]
-    assert tried[-1] == 429, "but those that try to log in"
-
-
 def test_connections_of_one_address_are_limited(front: Front) -> None:
     App.go_on.clear()
     threads = []
@@ -555,7 +649,7 @@ def test_connections_of_one_address_are_limited(front: Front) -> None:
 
     def ask() -> None:
         together.wait(60)
-        statuses.append(front.get("/limited/?wait=1", source="127.0.7.1")[0])
+        statuses.append(front.get("/limited/?wait=1", source="198.51.100.7")[0])
 
     for _ in range(6):
         threads.append(threading.Thread(target=ask))
@@ -567,11 +661,74 @@ def test_connections_of_one_address_are_limited(front: Front) -> None:
     assert set(statuses) <= {200, 429, 504}
 
 
+@pytest.mark.parametrize(
+    ("count", "addresses", "length", "refused", "same"),
+    [
+        (330, 1, 100, 10, 200),  # Of 320 of an address, here.
+        (370, 300, 100, 10, 429),  # Of 360 of an app, here.
+        (70, 1, 50_000, 6, 200),  # Of 64 bodies of an address that are on the disk.
+        (260, 200, 50_000, 4, 429),  # Of 256 of an app.
+    ],
+    ids=["address", "app", "bodies_of_an_address", "bodies_of_an_app"],
+)
+def test_what_is_under_way_has_a_bound(
+    count: int, addresses: int, length: int, refused: int, same: int, front: Front
+) -> None:
+    """For one address, and for one app, whose visitors leave the rest to others."""
+    asked: dict[str, Any] = {"source": STRANGER, "method": "POST", "body": b"x" * length}
+    until("those before have ended", lambda: front.get("/", **asked)[0] == 200)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", front.port), 10)) for _ in range(count)]
+        for number, client in enumerate(clients):
+            address = f"203.0.{number % addresses // 200 + 1}.{number % addresses % 200 + 1}"
+            head = f"POST / HTTP/1.1\r\nHost: good.example\r\nX-Test-Address: {address}\r\nContent-Length: {length}"
+            client.sendall(f"{head}\r\n\r\nx".encode())
+            client.setblocking(False)
+        told: list[bytes] = []
+
+        def refusals() -> bool:
+            for client in clients:
+                with contextlib.suppress(BlockingIOError):
+                    told.append(client.recv(1000)[9:12])
+            return len([status for status in told if status]) >= refused
+
+        until("some are refused", refusals, 7)
+        assert front.get("/", **asked)[0] == same
+        assert front.get("/", "linked.example", **asked)[0] == 200
+        time.sleep(0.2)
+        refusals()
+        assert [status for status in told if status] == [b"429"] * refused
+
+
+def test_answers_for_slow_visitors_take_little_of_the_disk(front: Front) -> None:
+    """Each some MB, of however much the app would say."""
+
+    def kept() -> list[int]:
+        sizes = []
+        for path in [path for pid in workers for path in Path(f"/proc/{pid}/fd").iterdir()]:
+            with contextlib.suppress(FileNotFoundError):
+                if f"{front.folder}/t-uwsgi" in os.readlink(path):
+                    sizes.append(path.stat().st_blocks * 512)
+        return sizes
+
+    master = (front.folder / "nginx.pid").read_text().strip()
+    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", front.port), 10))
+            client.sendall(b"GET /?size=30000000 HTTP/1.1\r\nHost: good.example\r\n\r\n")
+        until("all wait for their visitors", lambda: sum(size > 3 << 20 for size in kept()) == 20)
+        time.sleep(1)
+        assert max(kept()) <= 5 << 20
+        assert front.get("/")[0] == 200
+
+
 def test_an_upload_is_seen_as_it_comes_where_asked_for(front: Front) -> None:
     for path, streamed in (("/limited/", True), ("/", False)):
         App.first_bytes.clear()
         with socket.create_connection(("127.0.0.1", front.port), 10) as client:
-            client.sendall(f"POST {path} HTTP/1.1\r\nHost: good.example\r\nContent-Length: 6\r\n\r\nabc".encode())
+            head = f"Host: good.example\r\nX-Hosted-Check: limited-{CHECK}\r\nContent-Length: 6"
+            client.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n\r\nabc".encode())
             if streamed:
                 until("the app has the first bytes", lambda: App.first_bytes == [b"abc"])
             client.sendall(b"def")
@@ -622,7 +779,7 @@ def test_an_app_in_maintenance_says_so_to_strangers(front: Front) -> None:
             assert (status, headers["content-type"], headers["retry-after"]) == (503, "text/html", "120")
             assert b"<h1>Closed for maintenance</h1>" in body
         assert json.loads(front.get("/", source=STRANGER, Accept="application/json")[2])["status"] == 503
-        assert front.get("/")[0] == 200, "the host itself passes"
+        assert front.get("/")[0] == 200, "who deploys it passes"
         assert front.get("/static/a.css", source=STRANGER)[0] == 200, "the page's own files"
         assert front.get("/limited/", source=STRANGER)[0] == 200, "another app"
     assert front.get("/", source=STRANGER)[0] == 200
@@ -640,8 +797,8 @@ def test_maintenance_has_the_apps_own_page_and_guests(front: Front) -> None:
             assert json.loads(body)["error"] == "Closed for maintenance"
         for accept in ("*/*", "text/html,application/json;q=0.9"):
             assert front.get("/limited/", source=STRANGER, Accept=accept)[2] == page.read_bytes()
-        assert front.get("/limited/", source="127.0.0.2")[0] == 200
-        assert front.get("/limited/", source="127.0.3.77")[0] == 200
+        assert front.get("/limited/", source="192.0.2.2")[0] == 200
+        assert front.get("/limited/", source="203.0.113.77")[0] == 200
         page.rename(page.with_name("elsewhere"))
         try:
 
@@ -657,6 +814,75 @@ def test_maintenance_has_the_apps_own_page_and_guests(front: Front) -> None:
             page.unlink(missing_ok=True)
             page.with_name("elsewhere").rename(page)
     assert front.get("/limited/hosted_flask_limited_maintenance")[0] == 404
+
+
+WRONG = [
+    None, "", "-", CHECK, f"-{CHECK}", f"good-{'0' * 32}", f"good-{CHECK.upper()}", f"good-{CHECK}0", f"GOOD-{CHECK}",
+    f"goo-{CHECK}", f"limited-{CHECK}", f"secure-{CHECK}", f"none-{CHECK}",
+    f"good-../../../limited/run/check-limited-{CHECK}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "127.9.9.9", STRANGER])
+def test_who_cannot_make_a_file_for_the_app_does_not_pass(name: str | None, address: str, front: Front) -> None:
+    """Programs of other accounts come from the host itself."""
+    with front.maintenance("good"):
+        asked = {} if name is None else {"X_Hosted_Check": name}
+        assert front.get("/", source=address, **asked)[0] == 503
+        assert front.get("/")[0] == 200
+
+
+def test_a_check_of_ours_passes_and_nothing_of_it_stays(front: Front) -> None:
+    root = front.folder / "good"
+    app = completed("good", str(root), domains=["good.example"], health={"path": "/own", "timeout": 9})
+    home = Home(app | {"supervisor_socket": "", "front": f"http://127.0.0.1:{front.port}"})
+    before = sorted(os.listdir(root / "run"))
+    for name, age in (("left", LEFT + 60), ("new", 0)):
+        (root / f"run/check-{name}").touch()
+        os.utime(root / f"run/check-{name}", (0, time.time() - age))
+    (root / f"run/check-good-{CHECK}").touch()
+    with front.maintenance("good"):
+        assert home.front()[0] == "200"
+    assert sorted(os.listdir(root / "run")) == sorted([*before, "check-new"])
+    (root / "run/check-new").unlink()
+    # What lets it in is not the app's business.
+    assert "HTTP_X_HOSTED_CHECK" not in json.loads(front.get("/")[2])
+
+
+LINKS = ["run/maintenance", f"run/check-linked-{'1' * 32}", "one/etc/file", "one/etc/passwd"]
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("there", ["file", "folder", "below_a_folder"])
+def test_no_link_of_an_account_tells_what_others_have(link: str, there: str, front: Front) -> None:
+    """What visitors get is the same whether what it leads to is there or not."""
+    foreign = front.folder / f"foreign-{there}"
+    foreign.mkdir(exist_ok=True)
+    (foreign / "file").write_text("SECRET")
+    (foreign / "file").chmod(0o644)
+    target = {"file": foreign / "file", "folder": foreign, "below_a_folder": foreign}[there]
+    path = front.folder / "linked" / link
+    path.parent.mkdir(exist_ok=True)
+    give(path.parent)
+    end = "/file" if there == "below_a_folder" else ""
+
+    def seen(leads_to: Path) -> list[Any]:
+        link_of_the_account(path, str(leads_to))
+        try:
+            if link.startswith("one"):
+                time.sleep(1.2)  # Of static files, what was looked up is known for a second.
+            answers = [front.get("/", "linked.example", source="192.0.2.9", X_Hosted_Check=f"linked-{'1' * 32}")]
+            answers += [front.get(f"/etc/{name}{end}", "linked.example") for name in ("file", "passwd")]
+            if link.endswith("passwd"):  # The page for maintenance.
+                with front.maintenance("linked"):
+                    answers.append(front.get("/", "linked.example", source="192.0.2.9"))
+        finally:
+            path.unlink()
+        varies = re.compile(rb'"(REMOTE_PORT|HTTP_X_REQUEST_ID)": "[^"]*"')
+        return [(status, sorted(headers), varies.sub(b"", body)) for status, headers, body in answers]
+
+    assert seen(target) == seen(target.with_name("nothing"))
 
 
 # --- TLS
@@ -730,3 +956,49 @@ def test_nothing_older_than_tls_1_2_is_spoken(front: Front) -> None:
     with socket.create_connection(("127.0.0.1", front.tls_port), 10) as raw:
         with pytest.raises(ssl.SSLError):
             client.wrap_socket(raw, server_hostname="own.example")
+
+
+# --- logs that grow
+
+
+def test_a_large_log_begins_anew_within_a_day(short: Path) -> None:
+    """And a small one once a day, as the package has it."""
+    logs, state = short / "logs", short / "state"
+    logs.mkdir(mode=0o755)
+    for name, size in {"large": 51 << 20, "small": 1000}.items():
+        with open(logs / f"{name}.access.log", "wb") as file:
+            file.truncate(size)
+    text = render("nginx", "logrotate.j2").replace("/var/log/nginx/", f"{logs}/")
+    called = short / "called"
+    text = text.replace("invoke-rc.d nginx rotate >/dev/null 2>&1", f"touch {called}")
+    if os.geteuid():
+        text = text.replace("create 0640 www-data adm", "create 0640")
+    (short / "rules").write_text(text)
+    (short / "rules").chmod(0o644)
+    command = [tool("logrotate"), "--state", str(state), str(short / "rules")]
+    today = time.strftime("%Y-%-m-%-d-%H:0:0")
+    state.write_text("logrotate state -- version 2\n" + "".join(f'"{log}" {today}\n' for log in logs.iterdir()))
+    for names in (["large.access.log", "large.access.log.1", "small.access.log"],) * 2:
+        subprocess.run(command, check=True, capture_output=True)
+        assert sorted(os.listdir(logs)) == names
+    assert called.exists()
+    assert (logs / "large.access.log").stat().st_size == 0
+    state.write_text(f'logrotate state -- version 2\n"{logs}/small.access.log" 2026-1-1-0:0:0\n')
+    subprocess.run(command, check=True, capture_output=True)
+    assert "small.access.log.1" in os.listdir(logs)
+
+
+# --- many apps
+
+
+def test_nginx_takes_many_apps_without_a_word(short: Path) -> None:
+    """Of the longest names, each with all that an app may have."""
+    name = f"{'n000':a<31}"
+    row = {**LIMITED, "static": {"/static": "static", "/app": "front/dist"}}
+    app = completed(name, root=str(short / name), **row) | {"never_changing": {"/app": "-"}}
+    conf, site = nginx_files(short, [app], nginx_http_port=free_port()), short / "sites/_.site.conf"
+    own, server = site.read_text().split("\nserver {")
+    owns = [own.replace("n000", f"n{number:03}") for number in range(300)]
+    site.write_text("\nserver {".join(["\n".join(owns), server]))
+    asked = subprocess.run([tool("nginx"), "-t", "-q", "-c", str(conf)], capture_output=True, text=True)
+    assert (asked.returncode, asked.stderr) == (0, "")

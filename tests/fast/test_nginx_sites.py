@@ -266,6 +266,19 @@ def test_a_full_disk_leaves_everything_as_it_was(run: Run, etc: Path, monkeypatc
     assert run({"_.site.conf": GOOD % "_"})["changed"] is False
 
 
+def test_the_folder_is_not_for_other_accounts(run: Run, etc: Path) -> None:
+    """One that an earlier version made for all neither."""
+    files = {"_.site.conf": GOOD % "_"}
+    run(files)
+    assert oct((etc / "ours").stat().st_mode)[-3:] == "750"
+    (etc / "ours").chmod(0o755)
+    assert run(files, check=True)["files"] == [str(etc / "ours")]
+    assert oct((etc / "ours").stat().st_mode)[-3:] == "755"
+    assert run(files)["files"] == [str(etc / "ours")]
+    assert oct((etc / "ours").stat().st_mode)[-3:] == "750"
+    assert run(files)["changed"] is False
+
+
 def test_logs_are_made_and_kept_from_others(run: Run, tmp_path: Path) -> None:
     logs = [str(tmp_path / "a.log"), str(tmp_path / "b.log")]
     files = {"_.site.conf": GOOD % "_"}

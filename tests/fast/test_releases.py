@@ -736,7 +736,7 @@ def give_up():
 
 def app(environ, respond):
     if environ["PATH_INFO"] == "/" and not timers:  # The first visitor, no health check.
-        timers.append(threading.Timer(1.5, give_up))
+        timers.append(threading.Timer(0.7, give_up))
         timers[0].start()
     return served(environ, respond)
 """
@@ -995,6 +995,8 @@ def front_that_is_not_there(site: Site) -> None:
     """Nothing is changed by that, and nothing is to be done once it is there again."""
     site.write(PLAIN)
     before, site.front = site.front, f"127.0.0.1:{free_port()}"
+    with pytest.raises(Refused, match="(?s)is live, but after_switch: 'exit 7' ended with 7.*visitors do not get it"):
+        site.deploy(after_switch="exit 7")
     live = not_reached(site, ".*refused")
     pid = site.pid()
     assert not site.deploy(check=True)["changed"], "what is provisioned first may set it up"

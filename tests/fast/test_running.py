@@ -49,7 +49,9 @@ def test_nothing_is_left_of_a_program(rest: str, tmp_path: Path) -> None:
 
 
 RUNS = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored by what a shell has put into the background.
 from ansible.plugins.loader import init_plugin_loader
 init_plugin_loader([sys.argv[1]])
 from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
@@ -76,6 +78,29 @@ def test_who_ends_the_run_ends_the_program(number: int, before: str, tmp_path: P
         until("it runs", lambda: pid.exists() and pid.read_text())
         child.send_signal(number)
         assert child.wait(30) != 0
+    until("what it left has ended", lambda: gone(pid), 10)
+
+
+# The end comes when the program runs already, and Popen has not told so yet.
+EARLY = """
+import os, pathlib, signal, subprocess, time
+class Popen(subprocess.Popen):
+    def __init__(self, *words, **options):
+        super().__init__(*words, **options)
+        while not (pathlib.Path({pid!r}).exists() and pathlib.Path({pid!r}).read_text()):
+            time.sleep(0.01)
+        signal.raise_signal({number})
+subprocess.Popen = Popen
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_end_while_a_program_is_started_ends_it(number: int, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    early = EARLY.format(pid=str(pid), number=int(number))
+    script = RUNS.replace("\nrun(", f"{early}\nrun(")
+    words = [sys.executable, "-c", script, str(ROOT / ".collections"), LEAVES.format(pid) + "sleep 300"]
+    assert subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60).returncode != 0
     until("what it left has ended", lambda: gone(pid), 10)
 
 

@@ -111,6 +111,9 @@ def test_every_template_is_tried_here() -> None:
         "app.conf.j2",
         "extra.conf.j2",
         "headers.conf.j2",
+        "hosted-flask-logs.service.j2",
+        "hosted-flask-logs.timer.j2",
+        "logrotate.j2",
         "nginx.conf.j2",
         "site.conf.j2",
         "uwsgi.conf.j2",
@@ -270,8 +273,8 @@ def test_http2_is_asked_for_as_the_version_wants_it(version: str, words: str) ->
     """Either way is an error or a warning to the other; who has no nginx yet gets what the older one takes."""
     given = {"nginx_tls": {"_": "own"}, "__nginx_asked": {"stderr": version and f"nginx version: nginx/{version}\n"}}
     text = render("nginx", "site.conf.j2", __nginx_site="_", **given)
-    assert f"listen 443{words} default_server;" in text
-    assert f"listen [::]:443{words} default_server;" in text
+    assert f"listen 443{words} default_server backlog=4096;" in text
+    assert f"listen [::]:443{words} default_server backlog=4096;" in text
     assert ("http2 on;" in text) == (version == "1.26.3")
 
 
@@ -326,8 +329,8 @@ def test_nginx_would_refuse_what_is_wrong(tmp_path: Path) -> None:
 
 def test_plain_http_is_on_port_80_unless_said_otherwise() -> None:
     text = render("nginx", "site.conf.j2", nginx_apps=[completed()], __nginx_site="_")
-    assert "listen 80 default_server;" in text
-    assert "listen [::]:80 default_server;" in text
+    assert "listen 80 default_server backlog=4096;" in text
+    assert "listen [::]:80 default_server backlog=4096;" in text
 
 
 @pytest.mark.parametrize("connections", [64, 100_000])
@@ -778,10 +781,11 @@ def test_the_unit_sees_the_home_of_its_account() -> None:
     assert {'RequiresMountsFor="/srv/50%%/shop"', 'BindPaths="/srv/50%%/shop"'} <= set(lines)
 
 
-def test_systemd_accepts_the_renewal_of_certificates(tmp_path: Path) -> None:
-    units = [f"hosted-flask-tls.{kind}" for kind in ("service", "timer")]
+@pytest.mark.parametrize(("role", "name"), [("tls", "hosted-flask-tls"), ("nginx", "hosted-flask-logs")])
+def test_systemd_accepts_what_is_run_by_a_timer(role: str, name: str, tmp_path: Path) -> None:
+    units = [f"{name}.{kind}" for kind in ("service", "timer")]
     for unit in units:
-        (tmp_path / unit).write_text(render("tls", f"{unit}.j2"))
+        (tmp_path / unit).write_text(render(role, f"{unit}.j2"))
     analyze = Path("/usr/bin/systemd-analyze")
     if analyze.exists():
         run = subprocess.run(
@@ -790,7 +794,7 @@ def test_systemd_accepts_the_renewal_of_certificates(tmp_path: Path) -> None:
             text=True,
             env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
         )
-        assert [line for line in run.stderr.splitlines() if "hosted-flask-tls" in line] == []
+        assert [line for line in run.stderr.splitlines() if name in line] == []
 
 
 # --- the release's own scripts

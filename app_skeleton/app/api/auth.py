@@ -3,15 +3,15 @@
 from typing import Any
 from uuid import UUID
 
-from flask import Flask, request
+from flask import Flask
 from flask_jwt_extended import get_jwt, jwt_required
 from flask_smorest import Api, Blueprint
 from sqlalchemy import delete, select
 from webargs.flaskparser import abort
 
-from ..model import FailedLogin, Login, User
+from ..model import Login, User
 from ..model.base import now
-from . import passwords, tokens
+from . import devices, limits, passwords, tokens
 from .schemas import AccessToken, Credentials, Tokens
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Log in, go on, log out")
@@ -31,28 +31,24 @@ def register(app: Flask, api: Api) -> None:
 @bp.arguments(Credentials)
 @bp.response(200, Tokens)
 @bp.alt_response(401, description="Wrong name or password")
-@bp.alt_response(429, description="Too many failures; Retry-After says for how many seconds")
+@bp.alt_response(429, description="Too many attempts; Retry-After says for how many seconds")
 def login(given: dict[str, str]) -> dict[str, str]:
     """Log in."""
-    name, address = given["username"], request.remote_addr or ""
-    database = tokens.database()
-    with database.reading() as session:
-        seconds = passwords.wait(session, name, address)
+    name = given["username"]
+    with tokens.database().reading() as session:
         user = session.scalar(select(User).where(User.username == name))
-    if seconds:
-        why = f"Too many failures. Try again in {seconds} seconds."
-        abort(429, message=why, headers={"Retry-After": str(seconds)})
+    limited = limits.login(name, devices.known(user))
+    limits.count(limited)
     # Outside any transaction: it takes a while on purpose.
     right = passwords.matches(given["password"], user.password_hash if user else None)
-    with database.writing() as session:
-        if user is not None and right:
-            passwords.forgive(session, name, address)
-            entry = Login(user_id=user.id, expires=now() + tokens.REFRESH)
-            session.add(entry)
-            session.flush()
-            return tokens.issue(entry)
-        session.add(FailedLogin(username=name, address=address))
-    abort(401, message="The name or the password is wrong.")
+    if user is None or not right:
+        abort(401, message="The name or the password is wrong.")
+    limits.forgive(limited)
+    entry = Login(user_id=user.id, expires=now() + tokens.REFRESH)
+    with tokens.database().writing() as session:
+        session.add(entry)
+    devices.remember(user, entry.id)
+    return tokens.issue(entry)
 
 
 @bp.post("/refresh")

@@ -1,6 +1,8 @@
 """What goes in and out, as marshmallow schemas: checked, and shown in the description."""
 
-from marshmallow import Schema, fields, validate
+from collections.abc import Callable
+
+from marshmallow import Schema, ValidationError, fields, validate
 
 from ..model.jobs import STATES
 
@@ -14,6 +16,25 @@ USERNAME = [
 ]
 
 
+def whole(value: str) -> None:
+    """Refuse half a character, which JSON can hold and nothing else.
+
+    :param value: What was given.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValidationError("Half a character.") from None
+
+
+# PostgreSQL takes no zeros either.
+TEXT: list[Callable[[str], object]] = [
+    validate.Length(max=128),
+    validate.Regexp(r"^[^\x00]*$", error="A zero."),
+    whole,
+]
+
+
 def secret(*rules: validate.Validator) -> fields.String:
     """Return a field for a password, which goes in and never out.
 
@@ -22,7 +43,7 @@ def secret(*rules: validate.Validator) -> fields.String:
     return fields.String(
         required=True,
         load_only=True,
-        validate=[validate.Length(max=128), *rules],
+        validate=[*TEXT, *rules],
         metadata={"format": "password"},
     )
 
@@ -30,7 +51,7 @@ def secret(*rules: validate.Validator) -> fields.String:
 class Credentials(Schema):
     """Who logs in. Any text: what a name or a password looks like is not told here."""
 
-    username = fields.String(required=True, validate=validate.Length(max=128))
+    username = fields.String(required=True, validate=TEXT)
     password = secret()
 
 

@@ -12,7 +12,7 @@ from webargs.flaskparser import abort
 
 from ..model import Login, User
 from ..model.users import ADMINS
-from . import passwords, tokens
+from . import devices, limits, passwords, tokens
 from .schemas import NewPassword, NewUser, UserOut
 
 bp = Blueprint("users", __name__, url_prefix="/api/users", description="Users and their groups")
@@ -31,8 +31,10 @@ def register(app: Flask, api: Api) -> None:
 @bp.arguments(NewUser)
 @bp.response(201, UserOut)
 @bp.alt_response(409, description="The name is taken")
+@bp.alt_response(429, description="Too many attempts; Retry-After says for how many seconds")
 def create(given: dict[str, str]) -> User:
     """Register."""
+    limits.count(limits.registration())
     user = User(
         username=given["username"],
         password_hash=passwords.hasher.hash(given["password"]),
@@ -85,17 +87,20 @@ def me() -> User:
 @bp.response(204)
 @bp.alt_response(401, description="No good access token")
 @bp.alt_response(403, description="The current password is wrong")
+@bp.alt_response(429, description="Too many attempts; Retry-After says for how many seconds")
 @bp.doc(security=[{"access": []}])
 @jwt_required()
 def change_password(given: dict[str, str]) -> None:
     """Change one's password, and end all other log-ins."""
+    limited = limits.change_of_password(current_user.id)
+    limits.count(limited)
     if not passwords.matches(given["current_password"], current_user.password_hash):
         abort(403, message="The current password is wrong.")
+    limits.forgive(limited)
     hashed = passwords.hasher.hash(given["new_password"])
+    here = UUID(get_jwt()["login"])
     with tokens.database().writing() as session:
-        session.get_one(User, current_user.id).password_hash = hashed
-        session.execute(
-            delete(Login).where(
-                Login.user_id == current_user.id, Login.id != UUID(get_jwt()["login"])
-            )
-        )
+        user = session.get_one(User, current_user.id)
+        user.password_hash = hashed
+        session.execute(delete(Login).where(Login.user_id == user.id, Login.id != here))
+    devices.remember(user, here)

@@ -13,12 +13,22 @@ from .. import settings
 from .base import Base
 from .database import Database
 from .jobs import Job
-from .users import FailedLogin, Group, Login, User
+from .users import Attempt, FailedLogin, Group, Login, User
 
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["Base", "Database", "FailedLogin", "Group", "Job", "Login", "User", "database"]
+__all__ = [
+    "Attempt",
+    "Base",
+    "Database",
+    "FailedLogin",
+    "Group",
+    "Job",
+    "Login",
+    "User",
+    "database",
+]
 
 
 @cache
@@ -32,10 +42,15 @@ def register(app: Flask) -> None:
 
     :param app: The application.
     """
+    from sqlalchemy.exc import OperationalError, TimeoutError
+
+    from .busy import busy
     from .commands import db, users
 
     opened = Database(app.config["DATABASE_URL"])
     app.extensions["database"] = opened
     app.extensions.setdefault("status", {})["database"] = opened.state
+    for kind in (OperationalError, TimeoutError):
+        app.register_error_handler(kind, busy)
     app.cli.add_command(db)
     app.cli.add_command(users)

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session, sessionmaker
 # SQLite: who is going to write says so at the beginning and waits for the other writers there; a
 # reader that turns into a writer cannot wait.
 WRITING = {"sqlite_begin": "IMMEDIATE"}
+# For so many seconds.
+PATIENCE = 10
 
 
 class Database:
@@ -70,7 +72,7 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     if address.get_backend_name() != "sqlite":
         # A connection that the database closed meanwhile is replaced, not an error.
         return create_engine(address, pool_pre_ping=True, connect_args={"connect_timeout": 5})
-    engine = create_engine(address, connect_args={"timeout": 10})
+    engine = create_engine(address, connect_args={"timeout": PATIENCE})
 
     def set_up(connection: Any, record: Any) -> None:
         # Transactions are begun by begin_sqlite, not by the driver's guess.

@@ -54,8 +54,19 @@ class Login(Base):
     expires: Mapped[datetime] = mapped_column(Moment, index=True)
 
 
+class Attempt(Base):
+    """How often something was tried that has a limit, until when it counts."""
+
+    __tablename__ = "attempt"
+
+    # A hash of what is tried, by whom: of one length, and whatever was typed is not stored.
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int]
+    ends: Mapped[datetime] = mapped_column(Moment, index=True)
+
+
 class FailedLogin(Base):
-    """One attempt with a wrong password, remembered for as long as it counts."""
+    """What the release before counts in, which serves until this one does: a later one drops it."""
 
     __tablename__ = "failed_login"
     __table_args__ = (

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete
 
-from ..model import FailedLogin, Login, database
+from ..model import Attempt, FailedLogin, Login, database
 from ..model.base import now
 from .celery import celery
 
@@ -13,7 +13,8 @@ celery.conf.beat_schedule = {"tidy": {"task": "app.tidy", "schedule": timedelta(
 
 @celery.task(name="app.tidy")
 def tidy() -> None:
-    """Forget log-ins that have expired and failures that no longer count."""
+    """Forget log-ins that have expired and attempts that no longer count."""
     with database().writing() as session:
         session.execute(delete(Login).where(Login.expires < now()))
+        session.execute(delete(Attempt).where(Attempt.ends < now()))
         session.execute(delete(FailedLogin).where(FailedLogin.moment < now() - timedelta(days=1)))

@@ -8,12 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import simple_websocket
+from sqlalchemy import update
 
 pytest.importorskip("app.api")
 model = pytest.importorskip("app.model")
@@ -43,6 +48,11 @@ SERVERS = {
     "uwsgi-threads": ("pyuwsgi", ["uwsgi", *UWSGI, "--threads", "2"], (True, False)),
     "uwsgi-alone": ("pyuwsgi", ["uwsgi", *UWSGI], (False, False)),
 }
+# With several processes, in which as many log-ins are tried at once as one likes.
+MANY = {
+    "gunicorn-processes": ("gunicorn", ["gunicorn", "--workers", "4", "--threads", "2"]),
+    "uwsgi-processes": ("pyuwsgi", ["uwsgi", *UWSGI, "--processes", "4", "--threads", "2"]),
+}
 
 
 class Server:
@@ -53,12 +63,12 @@ class Server:
 
     def ask(self, method, path, body=None, token=""):
         """Return the status and the body of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        connection.request(method, path, json.dumps(body) if body else None, headers)
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
+        with closing(connection):
+            connection.request(method, path, json.dumps(body) if body else None, headers)
+            answer = connection.getresponse()
+            text = answer.read()
         return answer.status, json.loads(text) if text else None
 
     def log_in(self, name):
@@ -104,7 +114,7 @@ def database(database_url):
 @pytest.fixture(params=SERVERS)
 def server(request, database_url, copied, tmp_path):
     """Start one of the servers."""
-    module, command, _ = SERVERS[request.param]
+    module, command, *_ = {**SERVERS, **MANY}[request.param]
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -190,3 +200,34 @@ def test_server(server, database, request):
     with pytest.raises(simple_websocket.ConnectionClosed) as info:
         last.receive(timeout=10)
     assert info.value.reason == 4404
+
+
+def at_once(times, ask):
+    """Return how often each status was the answer to requests of that many threads."""
+    together = threading.Barrier(times)
+
+    def one(number):
+        together.wait(timeout=20)
+        return ask(number)[0]
+
+    with ThreadPoolExecutor(times) as pool:
+        return Counter(pool.map(one, range(times)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", MANY, indirect=True)
+def test_attempts_at_the_same_time(server, database):
+    """Of many that come at once so many are tried as may be, whichever process they meet."""
+    token = server.log_in("ada")
+    wrong = {"username": "ada", "password": "wrong password"}
+    codes = at_once(32, lambda _: server.ask("POST", "/api/auth/login", wrong))
+    assert codes == {401: 5, 429: 27}
+    wrong = {"current_password": "wrong password", "new_password": "a new password"}
+    codes = at_once(32, lambda _: server.ask("PUT", "/api/users/me/password", wrong, token))
+    assert codes == {403: 5, 429: 27}
+    # Of 50 five are left.
+    with database.writing() as session:
+        session.execute(update(model.Attempt).values(count=45))
+    who = {"password": "correct horse 1"}
+    codes = at_once(32, lambda n: server.ask("POST", "/api/users", {**who, "username": f"eve{n}"}))
+    assert codes == {201: 5, 429: 27}

@@ -9,7 +9,7 @@ from .conftest import PASSWORD, Caller
 
 pytest.importorskip("app.api")
 model = pytest.importorskip("app.model")
-from app.api import passwords  # noqa: E402  # after the check whether it is there
+from app.api import limits, passwords  # noqa: E402  # after the check whether it is there
 from app.model.base import now  # noqa: E402  # likewise
 
 
@@ -66,6 +66,16 @@ def test_what_is_missing_is_said(make_api, name):
     assert answer.json["errors"]["json"] == {name: ["Missing data for required field."]}
 
 
+@pytest.mark.parametrize("value", ["\0", "a\0b", "\ud800", "ada\udfff\n"])
+@pytest.mark.parametrize("field", ["username", "password"])
+def test_what_is_no_text(make_api, field, value):
+    """What a database or a hash cannot take is refused, before it gets there."""
+    given = {"username": "ada", "password": PASSWORD, field: value}
+    answer = make_api().test_client().post("/api/auth/login", json=given)
+    assert answer.status_code == 422
+    assert set(answer.json["errors"]["json"]) == {field}
+
+
 @pytest.mark.parametrize(
     "credentials",
     [{"username": "ada", "password": "wrong password"}, {"username": "eve", "password": PASSWORD}],
@@ -106,23 +116,154 @@ def test_failures_are_forgotten(ada):
     )
     assert ada.client.post("/api/auth/login", json=wrong).status_code == 429
     with database.writing() as session:
-        earlier = now() - passwords.WINDOW - timedelta(seconds=1)
-        session.execute(update(model.FailedLogin).values(moment=earlier))
+        session.execute(update(model.Attempt).values(ends=now() - timedelta(seconds=1)))
     ada.login()
 
 
-def test_failures_of_an_address_and_of_a_name(ada, monkeypatch):
+def test_who_is_refused_is_not_counted(make_api, monkeypatch):
+    """Attempts under one name, once they are refused, use up nothing that others have left."""
+    monkeypatch.setattr(limits, "NETWORK", 7)
+    client = make_api().test_client()
+
+    def fail(name, times):
+        wrong = {"username": name, "password": "wrong password"}
+        return [client.post("/api/auth/login", json=wrong).status_code for _ in range(times)]
+
+    assert fail("ada", 20) == [401] * 5 + [429] * 15
+    assert fail("eve", 3) == [401, 401, 429]
+
+
+def test_success_is_no_attempt(ada, monkeypatch):
+    """Who knows the password logs in as often as they like, from the same place as many others."""
+    monkeypatch.setattr(limits, "NETWORK", 3)
+    monkeypatch.setattr(limits, "USER", 3)
+    for _ in range(10):
+        ada.login()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("2001:db8:0:1::1", "2001:DB8:0:1:2::", True),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("127.0.0.1", "127.9.8.7", True),
+        ("127.0.0.1", "::ffff:127.0.0.2", True),
+        ("::1", "127.0.0.1", False),
+        ("", None, True),
+        ("", "192.0.2.1", False),
+    ],
+)
+def test_networks(make_api, first, second, same):
+    """What a visitor can choose of an address does not count."""
+
+    def network(address):
+        with app.test_request_context(environ_base={"REMOTE_ADDR": address}):
+            return limits.network()
+
+    app = make_api()
+    assert (network(first) == network(second)) == same
+
+
+def test_failures_of_a_network(ada):
+    """Five failures from one IPv6 network are five, whatever their addresses."""
+    wrong = {"username": "ada", "password": "wrong password"}
+
+    def fail(address):
+        place = {"REMOTE_ADDR": address}
+        return ada.client.post("/api/auth/login", json=wrong, environ_base=place).status_code
+
+    assert [fail(f"2001:db8::{n}") for n in range(1, 8)] == [401] * 5 + [429] * 2
+    assert fail("2001:db8:0:1::1") == 401
+
+
+def test_failures_of_a_place_and_of_a_name(make_api, monkeypatch):
     """Many names from one place, and one name from many places, have an end too."""
-    monkeypatch.setattr(passwords, "ADDRESS", 3)
-    monkeypatch.setattr(passwords, "NAME", 4)
+    monkeypatch.setattr(limits, "NETWORK", 3)
+    monkeypatch.setattr(limits, "USER", 4)
+    client = make_api().test_client()
 
     def fail(name, address):
         wrong = {"username": name, "password": "wrong password"}
         place = {"REMOTE_ADDR": address}
-        return ada.client.post("/api/auth/login", json=wrong, environ_base=place).status_code
+        return client.post("/api/auth/login", json=wrong, environ_base=place).status_code
 
     assert [fail(f"name{n}", "192.0.2.1") for n in range(4)] == [401, 401, 401, 429]
     assert [fail("eve", f"192.0.2.{n}") for n in range(2, 7)] == [401] * 4 + [429]
+
+
+@pytest.fixture
+def attack(ada):
+    """Return a function by which strangers fail as ada until they are refused, everywhere."""
+
+    def fail(places):
+        strangers = ada.client.application.test_client(use_cookies=False)
+        wrong = {"username": "ada", "password": "wrong password"}
+        for place in places:
+            for _ in range(6):
+                there = {"REMOTE_ADDR": place}
+                answer = strangers.post("/api/auth/login", json=wrong, environ_base=there)
+        assert answer.status_code == 429
+        return strangers.post(
+            "/api/auth/login", json=ada.credentials, environ_base={"REMOTE_ADDR": "198.51.100.1"}
+        ).status_code
+
+    return fail
+
+
+def test_strangers_lock_nobody_out(ada, attack):
+    """Whoever fails in ada's name, in her network too: where she has logged in she goes on."""
+    # She is elsewhere for the first time: one network of strangers does not matter there either.
+    assert attack(["127.0.0.1"]) == 200
+    assert attack([f"192.0.2.{n}" for n in range(30)]) == 429
+    ada.login()
+    assert ada.ask("GET", "/api/users/me").status_code == 200
+    assert ada.ask("POST", "/api/auth/refresh", "refresh_token").status_code == 200
+    # There she may fail as often as anybody.
+    wrong = {"username": "ada", "password": "wrong password"}
+    codes = [ada.client.post("/api/auth/login", json=wrong).status_code for _ in range(6)]
+    assert codes == [401] * 5 + [429]
+    place = {"REMOTE_ADDR": "203.0.113.1"}
+    answer = ada.client.post("/api/auth/login", json=ada.credentials, environ_base=place)
+    assert answer.status_code == 200
+
+
+def test_device_of_somebody_else(ada, attack):
+    """A cookie is good for one user, as long as its password is; made up ones never are."""
+    attack([f"192.0.2.{n}" for n in range(30)])
+
+    def log_in(client, credentials):
+        return client.post("/api/auth/login", json=credentials).status_code
+
+    mallory = Caller(ada.client.application.test_client(), "mallory")
+    assert log_in(mallory.client, ada.credentials) == 429
+    for value in ("", "x", "x.y.z"):
+        mallory.client.set_cookie("device", value, path="/api/auth/login")
+        assert log_in(mallory.client, ada.credentials) == 429
+    old = ada.client.get_cookie("device", path="/api/auth/login").value
+    given = {"current_password": PASSWORD, "new_password": "a new password"}
+    assert ada.ask("PUT", "/api/users/me/password", json=given).status_code == 204
+    credentials = {"username": "ada", "password": "a new password"}
+    mallory.client.set_cookie("device", old, path="/api/auth/login")
+    assert log_in(mallory.client, credentials) == 429
+    assert log_in(ada.client, credentials) == 200
+
+
+@pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
+def test_device_cookie(ada, scheme, secure):
+    """No script sees it, no other page sends it, and it goes to the log-in alone."""
+    answer = ada.client.post(
+        "/api/auth/login", json=ada.credentials, base_url=f"{scheme}://localhost/here"
+    )
+    (cookie,) = answer.headers.getlist("Set-Cookie")
+    name, *rest = cookie.split("; ")
+    assert name.startswith("device=")
+    assert {"Path=/here/api/auth/login", "HttpOnly", "SameSite=Strict"} <= set(rest)
+    assert ("Secure" in rest) == secure
 
 
 @pytest.mark.parametrize("token", ["access_token", "refresh_token"])
@@ -206,6 +347,40 @@ def test_change_of_password(ada):
     assert answer.status_code == 401
     ada.credentials["password"] = "a new password"
     ada.login()
+
+
+def test_guesses_at_the_current_password(ada):
+    """Who has found a token does not find the password; others change theirs meanwhile."""
+    bob = Caller(ada.client, "bob")
+    wrong = {"current_password": "wrong password", "new_password": "a new password"}
+    right = {**wrong, "current_password": PASSWORD}
+
+    def change(who, given):
+        return who.ask("PUT", "/api/users/me/password", json=given)
+
+    assert [change(ada, wrong).status_code for _ in range(4)] == [403] * 4
+    # A change is no guess.
+    assert change(ada, {**right, "new_password": PASSWORD}).status_code == 204
+    assert [change(ada, wrong).status_code for _ in range(5)] == [403] * 5
+    refused = change(ada, right)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= 15 * 60
+    assert change(bob, right).status_code == 204
+
+
+def test_too_many_registrations(make_api, monkeypatch):
+    """From one network come so many users and no more, also where their names are taken."""
+    monkeypatch.setattr(limits, "REGISTRATIONS", 4)
+    client = make_api().test_client()
+
+    def register(name, address):
+        given = {"username": name, "password": PASSWORD}
+        place = {"REMOTE_ADDR": address}
+        return client.post("/api/users", json=given, environ_base=place).status_code
+
+    assert [register("ada", f"2001:db8::{n}") for n in range(6)] == [201, *[409] * 3, 429, 429]
+    assert register("eve", "2001:db8::1") == 429
+    assert register("eve", "2001:db8:0:1::1") == 201
 
 
 def test_list_is_for_admins(ada):

@@ -83,8 +83,8 @@ def test_new_migration(make_app, database_url, migrations):
 
 def test_failed_migration_changes_nothing(make_app, database_url, migrations):
     """All of a migration or nothing of it, also in SQLite."""
-    (migrations / "0002.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    (migrations / "0003.py").write_text(
+        "from alembic import op\nrevision = '0003'\ndown_revision = '0002'\n"
         "def upgrade():\n"
         "    op.execute('CREATE TABLE half (id INTEGER)')\n    op.execute('NONSENSE')\n"
     )
@@ -94,7 +94,7 @@ def test_failed_migration_changes_nothing(make_app, database_url, migrations):
     with app.extensions["database"].reading() as session:
         names = session.scalars(text("SELECT name FROM sqlite_master")).all()
         assert "half" not in names
-        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "0002"
 
 
 def test_state(database, tmp_path):

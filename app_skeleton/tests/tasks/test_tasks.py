@@ -92,7 +92,7 @@ def test_failed(jobs, make_job):
 
 def test_tidy(jobs):
     """What has expired is forgotten, and nothing else."""
-    from app.model import FailedLogin, Login, User, database
+    from app.model import Attempt, FailedLogin, Login, User, database
     from app.model.base import now
     from app.tasks.tidy import tidy
 
@@ -103,10 +103,12 @@ def test_tidy(jobs):
         for days in (-2, 2):
             moment = now() + timedelta(days=days)
             session.add(Login(user_id=user.id, expires=moment))
+            session.add(Attempt(key=str(days), count=1, ends=moment))
             session.add(FailedLogin(username="ada", address="-", moment=moment))
     tidy()
     with database().reading() as session:
         assert [entry > now() for entry in session.scalars(select(Login.expires))] == [True]
+        assert session.scalars(select(Attempt.key)).all() == ["2"]
         assert [entry > now() for entry in session.scalars(select(FailedLogin.moment))] == [True]
 
 
@@ -128,10 +130,9 @@ def test_state_of_a_broker(tmp_path):
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="there is no redis-server here")
 def test_worker(make_app, jobs, make_job, tmp_path, monkeypatch):
     """A job goes through a real broker to a real worker and comes back done."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    broker = f"redis://127.0.0.1:{port}/0"
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    place = str(tmp_path / "redis.sock")
+    broker = f"redis+socket://{place}"
+    options = ["--port", "0", "--unixsocket", place, "--save", "", "--dir", str(tmp_path)]
     environment = {**os.environ, "CELERY_BROKER_URL": broker}
     worker = [sys.executable, "-m", "celery", "-A", "app.tasks", "worker", "--pool", "solo"]
     redis = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 from asking import CHECKOUT, ask, until
@@ -48,6 +49,15 @@ def secure(host, path="/"):
 def lines(host, app="good"):
     """Return what is in an app's log."""
     return [json.loads(line) for line in host.check_output(f"cat /var/log/nginx/{app}.access.log").splitlines()]
+
+
+def by_ssh(host, command) -> subprocess.Popen:
+    """Run a command over a connection of its own."""
+    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ControlPath=none"]
+    options += ["IdentitiesOnly=yes", f"IdentityFile={CHECKOUT}/.cache/test-hosts/id_ed25519"]
+    words = ["ssh", "-p", str(host.ansible.get_variables()["ansible_port"]), *(f"-o{option}" for option in options)]
+    words += ["root@127.0.0.1", command]
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +114,82 @@ def test_who_is_slow_is_let_go_and_holds_nobody_up(host, part):
                 received = connection.recv(1000)
                 assert received == b"" or b" 408 " in received.split(b"\r\n")[0]
     assert good(host).status == 200
+
+
+# An address, and a network of 64 bits of IPv6, that are not the host's; 198.51.100.3 is another visitor's.
+NETWORK = """
+ip netns add flood
+ip link add flood0 type veth peer name flood1 netns flood
+ip addr add 198.51.100.1/24 dev flood0
+ip -6 addr add 2001:db8:5::1/64 dev flood0 nodad
+ip link set flood0 up
+ip -6 route add 2001:db8:6::/64 via 2001:db8:5::2 dev flood0
+cd /
+ip netns exec flood sh -ec '
+ip link set lo up
+ip addr add 198.51.100.2/24 dev flood1
+ip addr add 198.51.100.3/24 dev flood1
+ip -6 addr add 2001:db8:5::2/64 dev flood1 nodad
+ip link set flood1 up
+ip -6 route add local 2001:db8:6::/64 dev lo
+'
+"""
+KINDS = ("half 10000 20000", "half 10000 40000", "idle 2000 10000", "slow 1000 15000")
+INSIDE = "ip netns exec flood"
+SIDES = {
+    "address": f"{INSIDE} python3 /tmp/flood.py 198.51.100.1 80 10 198.51.100.2/32",
+    "network": f"{INSIDE} python3 /tmp/flood.py 2001:db8:5::1 80 10 2001:db8:6::/64",
+    "tenant": "setpriv --reuid=limited --regid=limited --init-groups python3 /tmp/flood.py 127.0.0.1 80 10 127.0.0.0/8",
+}
+# Says the longest wait, how often it asked, and the statuses.
+VISITOR = """
+import http.client, json, sys, time
+found, longest, end = [], 0, time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    begin = time.monotonic()
+    client = http.client.HTTPConnection("198.51.100.1", 80, timeout=20, source_address=("198.51.100.3", 0))
+    client.request("GET", ("/", "/static/a.css")[len(found) % 2], headers={"Host": "good.example"})
+    found.append(client.getresponse().status)
+    client.close()
+    longest = max(longest, time.monotonic() - begin)
+    time.sleep(0.05)
+print(json.dumps([longest, len(found), sorted(set(found))]))
+"""
+
+
+@pytest.fixture
+def flooded(host):
+    """Have what a flood comes from."""
+    host.check_output("printf %s %s > /tmp/flood.py", "%s", (CHECKOUT / "tests/flood.py").read_text())
+    host.check_output("printf %s %s > /tmp/visitor.py", "%s", VISITOR)
+    host.check_output(f"chmod a+r /tmp/flood.py && set -e; {NETWORK}")
+    yield
+    host.check_output("ip netns delete flood; rm /tmp/flood.py /tmp/visitor.py")
+    until(lambda: host.run("ip link show flood0").rc)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_one_side_with_very_many_connections_holds_nobody_up(host, flooded, side):
+    """Each is let go or refused; meanwhile others, and who comes by ssh, notice nothing."""
+    with contextlib.ExitStack() as stack:
+        # What they cost this machine is not the host's own work.
+        floods = [stack.enter_context(by_ssh(host, f"nice -n 19 {SIDES[side]} {kind}")) for kind in KINDS]
+        visitor = stack.enter_context(by_ssh(host, f"{INSIDE} python3 /tmp/visitor.py 9"))
+        logins = []
+        while visitor.poll() is None:
+            begin = time.monotonic()
+            with by_ssh(host, "true") as login:
+                assert login.wait(30) == 0
+            logins.append(time.monotonic() - begin)
+        longest, count, statuses = json.loads(visitor.communicate()[0])
+        said = [json.loads(run.communicate(timeout=60)[0]) for run in floods]
+    assert (longest < 1, statuses) == (True, [200]), (longest, said)
+    assert count > 30
+    assert len(logins) > 2
+    # It was one.
+    begun = [told["begun"] for told in said]
+    assert (sum(begun[:2]) >= 20_000, begun[2] >= 2000, begun[3] >= 1000) == (True, True, True), said
+    until(lambda: good(host).status == 200)
 
 
 # --- TLS
@@ -251,7 +337,7 @@ def test_logs_are_json_and_rotated_and_nobody_elses(host):
     good(host, "/before?token=SECRET")
     until(lambda: any(line["path"] == "/before" for line in lines(host)))
     assert "SECRET" not in host.check_output(f"cat {LOG} /var/log/nginx/access.log")
-    for path in (LOG, "/var/log/nginx/access.log", "/var/log/nginx/limited.access.log"):
+    for path in (LOG, *(f"/var/log/nginx/{name}.log" for name in ("access", "error", "limited.access"))):
         assert host.check_output(f"stat -c '%a %U %G' {path}") == "640 www-data adm"
     assert host.run(f"setpriv --reuid=limited --regid=limited --init-groups cat {LOG}").rc != 0
     host.check_output("logrotate --force /etc/logrotate.d/nginx")

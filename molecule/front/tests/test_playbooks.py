@@ -79,12 +79,13 @@ def test_an_unknown_state_is_refused(host):
 
 
 def test_bad_lines_of_one_app_take_nobody_down(host, tmp_path):
-    """They are named, and the other app has its change."""
-    words = described(
-        tmp_path, limited={"nginx_extra": "no_such_directive;"}, good={"nginx_extra": "add_header X-New 1;"}
-    )
+    """They are named, also where the other app's release is refused, and it has its lines."""
+    refused = {"environment": {"NEW": "1"}, "before_switch": "echo Not today; false"}
+    refused |= {"nginx_extra": "add_header X-New 1;"}
+    words = described(tmp_path, limited={"nginx_extra": "no_such_directive;"}, good=refused)
     try:
-        run = playbook("playbooks/provision.yml", "-l", me(host), "-e", words)
+        run = playbook("deploy.yml", "-l", me(host), "-e", words)
+        assert "Not today" in run.stdout
         assert run.returncode
         assert "flask_apps (limited).nginx_extra is refused by nginx: the earlier lines stay" in run.stdout
         assert "no_such_directive" in run.stdout

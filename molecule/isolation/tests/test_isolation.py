@@ -173,6 +173,8 @@ OF_ROOT = {
     "units": "touch /etc/systemd/system/probe && rm /etc/systemd/system/probe",
     "drop-ins": "cd /etc/systemd/system/supervisord@alice.service.d && touch probe && rm probe",
     "sites": "touch /etc/nginx/hosted.flask/probe && rm /etc/nginx/hosted.flask/probe",
+    "sites of others": "cat /etc/nginx/hosted.flask/*.app.conf",
+    "what the front says": "cat /var/log/nginx/error.log",
     "state of the host": "touch /var/lib/hosted.flask/probe && rm /var/lib/hosted.flask/probe",
     "uv": "touch /opt/hosted.flask/probe && rm /opt/hosted.flask/probe",
     "beside supervisord's folders": "mkdir /run/supervisord/probe && rmdir /run/supervisord/probe",

@@ -106,13 +106,13 @@ def test_two_apps_of_one_site_in_one_tab(page, site):
 def test_broker_that_is_away(page, site, app, host, console, keep):
     """The app says so, and goes on when it is back."""
     log_in(page, site, site.register())
-    host.check_output("systemctl stop redis-server")
+    host.check_output(f"su - {app} -c 'supervisorctl stop redis'")
     try:
         console.expect("status of 503 .*/api/jobs")
         page.get_by_role("button", name="Start").click()
         expect(page.get_by_text("The broker cannot be reached. Try again later.")).to_be_visible()
         keep(page, "away")
     finally:
-        host.check_output("systemctl start redis-server")
+        host.check_output(f"su - {app} -c 'supervisorctl start redis'")
     start(page, 1)
     expect(state(page)).to_have_text("done", timeout=60_000)

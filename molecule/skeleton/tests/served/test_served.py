@@ -95,8 +95,22 @@ def test_worker_that_is_restarted_ends_its_job_first(host, app, mount):
 
 
 @apps
+def test_broker_is_the_accounts_own(host, app, mount):
+    """It listens on no port, and nobody else reaches its socket."""
+    broker = f"/run/supervisord/{app}/redis.sock"
+    assert host.file(broker).is_socket
+    other = {name for name, _ in APPS} - {app}
+    for name in (app, *other, "nobody"):
+        run = host.run(f"setpriv --reuid={name} --clear-groups redis-cli -s {broker} ping")
+        assert (run.stdout.strip() == "PONG") == (name == app), run.stdout + run.stderr
+    assert len(pids(host, rf"^{app} .*redis-server")) == 1
+    assert not host.run("ss -Hltn 'sport = :6379'").stdout
+    assert not pids(host, "^redis .*redis-server")
+
+
+@apps
 def test_workers_of_the_apps_do_not_share_jobs(host, app, mount):
-    """Each has a database of its own: a job that the other's worker took would never be done."""
+    """Each has a broker of its own: a job that the other's worker took would never be done."""
     who = log_in(host, mount, f"alone-{app}")
     paths = [start(host, mount, who, 1) for _ in range(4)]
     until(lambda: all(state(host, path, who) == "done" for path in paths))
