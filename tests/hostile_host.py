@@ -201,6 +201,7 @@ def truth_of_look(call: dict[str, Any]) -> dict[str, Any]:
         "ended": False, "supervisord": False,
         "accounts": {name: {"uid": 1001, "home": f"/home/{name}", "ours": True} for name in call["accounts"]},
         "pythons": {python: "3.11" for _, python in call["pythons"]},
+        "owned": {},
         "ports": {str(port): [] for port in call["ports"]},
     }  # fmt: skip
 

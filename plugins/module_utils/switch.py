@@ -55,8 +55,9 @@ class Switch:
             self.first()
         else:
             self.prove()
+            young = self.young("standby")
             self.show("standby")
-            self.watch()
+            self.watch(young)
             self.settle()
         self.restart_others()
         if message := self.run_hook("after_switch"):
@@ -121,8 +122,9 @@ class Switch:
             point(self.home.slots / "live", f"../releases/{self.release}")
             self.programs.add(self.programs.app)
             self.start("live", self.release)
+            young = self.young("live")
             self.show("live")
-            self.stays("live")
+            self.stays("live", young)
         except Refused:
             self.forget(before, earlier)
             raise
@@ -165,13 +167,14 @@ class Switch:
 
     # --- visitors are on the standby
 
-    def watch(self) -> None:
+    def watch(self, young: tuple[int, set[int]]) -> None:
         """See that the release lives on, the one before still at hand.
 
+        :param young: see :meth:`young`.
         :raises Refused: it ended; visitors are back on the one before.
         """
         try:
-            self.stays("standby")
+            self.stays("standby", young)
         except Refused:
             self.show("live")
             self.serve_the_rest()
@@ -300,15 +303,18 @@ class Switch:
         wanted = f"2xx at health.path {described.app['health']['path']!r} within {timeout} s"
         self.refuse(slot, release, f"{last}; wanted is {wanted}", offset)
 
-    def stays(self, slot: str) -> None:
+    def young(self, slot: str) -> tuple[int, set[int]]:
+        """Return a slot's process and its workers, as they are before a visitor comes."""
+        pid = (self.programs.info(self.programs.of(slot)) or {"pid": 0})["pid"]
+        return pid, children(pid)
+
+    def stays(self, slot: str, young: tuple[int, set[int]]) -> None:
         """See that a slot's program does not end by itself while it is young.
 
+        :param young: see :meth:`young`.
         :raises Refused: it did; its own output is in the text.
         """
-        name = self.programs.of(slot)
-        begin = time.monotonic()
-        pid = (self.programs.info(name) or {"pid": 0})["pid"]
-        workers = children(pid)
+        (pid, workers), begin = young, time.monotonic()
         while os.path.exists(f"/proc/{pid}") and pid:
             if time.monotonic() - begin > WATCH:
                 if not workers or workers & children(pid):

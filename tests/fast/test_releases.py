@@ -571,7 +571,7 @@ def killed(site: Site, step: str, serves: str) -> None:
             self.perhaps(f"drain {slot}")
             super().drain(slot)
 
-        def stays(self, slot: str) -> None:
+        def stays(self, slot: str, young: tuple[int, set[int]]) -> None:
             self.perhaps("stays")
 
         def run_hook(self, key: str) -> str:
@@ -736,7 +736,7 @@ def give_up():
 
 def app(environ, respond):
     if environ["PATH_INFO"] == "/" and not timers:  # The first visitor, no health check.
-        timers.append(threading.Timer(0.7, give_up))
+        timers.append(threading.Timer(0.3, give_up))
         timers[0].start()
     return served(environ, respond)
 """
