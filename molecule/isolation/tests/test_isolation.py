@@ -303,7 +303,9 @@ def test_attempt_succeeds_for_a_login_of_its_owner_only(codes, attempt):
 
 @pytest.mark.parametrize("attempt", OF_ROOT)
 def test_attempt_succeeds_for_root_only(codes, attempt):
-    assert may(codes, attempt) == {"root"}
+    # Logs are opened again by nginx's workers when they begin anew.
+    others = {"front"} if attempt == "what the front says" else set()
+    assert may(codes, attempt) == {"root"} | others
 
 
 def test_home_of_another_is_not_even_there_for_a_program(host):
