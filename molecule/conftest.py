@@ -8,8 +8,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "resources"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # visitors
 
+# An account may have put something else than a file there, which has no end.
 LOGS = (
-    'tail -vn 15 /home/*/logs/*.log "$1"/.hosted/logs/*.log /var/log/nginx/error.log;'
+    'find /home/*/logs "$1"/.hosted/logs /var/log/nginx/error.log -name "*.log" -type f -exec tail -vn 15 {} +;'
     ' journalctl -qn 15 --no-pager -u nginx -u "supervisord@*"'
 )
 
