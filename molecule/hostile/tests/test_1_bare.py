@@ -15,6 +15,8 @@ def test_the_honest_apps_are_released_and_one_message_names_mallorys(mallory, al
 
 def test_all_are_released_when_nothing_is_in_the_way_any_more(mallory):
     mallory.kit("take-away")
+    opened = run("provision")  # As the message said: the front has to get into his new folders.
+    assert opened.code == 0, opened.text
     found = run("deploy")
     assert found.code == 0, found.text
     mallory.host.check_output("test -e /home/mallory/apps/mallory/slots/live/release.json")
