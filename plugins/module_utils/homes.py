@@ -161,9 +161,7 @@ class Home:
         with contextlib.suppress(OSError):  # What is there cannot be read, so nothing of it is told either.
             found.add(self.key())
         for release in self.releases.glob("*/release.json"):
-            names = self.read(release.parent.name).get("secrets")
-            if not isinstance(names, list):
-                continue
+            names = self.read(release.parent.name).get("secrets", [])
             with contextlib.suppress(OSError, ValueError):
                 settings = shlex.split(contents(release.with_name(".hosted") / "env").decode())
                 found |= {value for name, _, value in (word.partition("=") for word in settings) if name in names}
@@ -209,19 +207,21 @@ class Home:
         Where there is no place on the disk for it, or another front, there is no header.
         """
         name, headers = f"{self.name}-{secrets.token_hex(16)}", {}
+        file = self.run / f"check-{name}"
         try:
             if not self.app["router"]:
                 with contextlib.suppress(OSError):
                     for left in self.run.glob("check-*"):
                         if time.time() - left.lstat().st_mtime > LEFT:
                             left.unlink()
-                    # For the front's group too, which is the folder's.
-                    write(self.run / f"check-{name}", "", 0o640, name_too=False)
+                    # Not brought to the disk, it is for one request. For the front's group too, which is the folder's.
+                    file.touch(0o600, exist_ok=False)
+                    file.chmod(0o640)
                     headers = {"X-Hosted-Check": name}
             yield headers
         finally:
             with contextlib.suppress(OSError):
-                (self.run / f"check-{name}").unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
 
     # --- who works on it, and who did
 
