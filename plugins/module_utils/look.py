@@ -108,7 +108,7 @@ def interpreters(wanted: list[tuple[str, str]]) -> tuple[dict[str, str], dict[st
     :returns: the versions of those that tell it, and for each that an account may have a hand in why it does not, empty
         where it does.
     """
-    versions, owned, jobs = {}, {}, []
+    versions, owned, jobs = {}, {}, {}
     for owner, name in wanted:
         path = shutil.which(name, path=confined.PATH if owner else None)
         place = path or (name if "/" in name else None)
@@ -121,8 +121,8 @@ def interpreters(wanted: list[tuple[str, str]]) -> tuple[dict[str, str], dict[st
             continue
         # It may lie in the home of its account, who may change it: that one runs it, or nobody.
         runner = "" if name not in owned else owner if account(owner) else "nobody"
-        jobs.append((name, confined.starter(runner, [path, *VERSION], b"", SECONDS)))
-    for name, answer in confined.each(jobs, len(jobs), 4096).items():
+        jobs[name] = confined.starter(runner, [path, *VERSION], b"", SECONDS)
+    for name, answer in confined.each(jobs.items(), len(jobs), 4096).items():
         said = None if isinstance(answer, confined.Unanswered) else re.fullmatch(rb"(\d{1,3}\.\d{1,3})\n", answer)
         if said:
             versions[name] = said[1].decode()
