@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ UWSGI_CONNECTS = 102
 SUPERVISOR_SOCKET = SOCKET - len(".4194304")
 
 
-RESOLVING = 60.0  # seconds for uv to find packages that fit together
+RESOLVING = 60.0  # seconds for uv to find packages that fit together, for all apps of a host
 UV_NEEDS = re.compile(
     r"PATH|HOME|LANG|LC_ALL|TMPDIR|NETRC|XDG_(CACHE|CONFIG|DATA)_HOME|(UV|PIP)_\w+|SSL_CERT_(FILE|DIR)"
     r"|(?i:(https?|all|no)_proxy)"
@@ -530,9 +531,10 @@ def build_frontends(apps: list[dict[str, Any]], project: Path, check: bool = Fal
 def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str, Any], where: str) -> list[str]:
     """Return a message for each app whose requirements no set of packages can meet.
 
-    Asked once for each content and Python version; a good answer is remembered in ``.cache``. Where uv or
-    the package index is missing on the control node nothing is said: the venv's own build is the judge.
+    Asked once for each content and Python version; a good answer is remembered in ``.cache``. Where uv or the package
+    index is missing on the control node, or slow, nothing is said: the venv's own build is the judge.
     """
+    end = time.monotonic() + RESOLVING
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     problems = rows.Problems(where)
@@ -551,13 +553,15 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
             problems.add(at, app["requirements"], f"a file that lists {worker}, which its worker_class needs")
         version = host["pythons"].get(app["python"], "")
         known = project / ".cache/resolved" / hashlib.sha256((needs.text + version).encode()).hexdigest()
-        if uv is None or not version or known.exists():
+        left = end - time.monotonic()
+        if uv is None or not version or known.exists() or left <= 0:
             continue
-        words = ["--quiet", "--no-annotate", "--no-header", "--no-build", "--python-version", version, *user_settings()]
+        words = ["--quiet", "--no-annotate", "--no-header", "--no-build", "--python", sys.executable]
+        words += ["--python-version", version, *user_settings()]
         with tempfile.TemporaryDirectory() as empty:
             try:
                 done = run(
-                    [uv, "pip", "compile", "-", *words], RESOLVING, needs.text + needs.server,
+                    [uv, "pip", "compile", "-", *words], left, needs.text + needs.server,
                     stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                     text=True, errors="replace", cwd=empty, env=uv_environment(),
                 )  # fmt: skip
@@ -584,5 +588,9 @@ def user_settings() -> list[str]:
 
 
 def uv_environment() -> dict[str, str]:
-    """Return what of the environment uv needs: where an index is and how to reach it."""
-    return {key: value for key, value in os.environ.items() if UV_NEEDS.fullmatch(key)}
+    """Return what of the environment uv needs: where an index is and how to reach it.
+
+    For a Python version that this machine lacks, uv would download a whole Python first.
+    """
+    found = {key: value for key, value in os.environ.items() if UV_NEEDS.fullmatch(key)}
+    return {**found, "UV_PYTHON_DOWNLOADS": "never"}

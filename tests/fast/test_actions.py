@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,8 +28,10 @@ from ansible_collections.hosted.flask.plugins.module_utils import answers
 from ansible_collections.hosted.flask.plugins.module_utils.listen import SLOTS
 from ansible_collections.hosted.flask.plugins.module_utils.work import unpack
 from ansible_collections.hosted.flask.plugins.plugin_utils import remote
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
 from support import BIN, ROOT, completed
 
+EXECUTABLE = sys.executable
 CONNECTION = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
 DESCRIPTION = {"folder": "", "commit": "", "supervisor_socket": "/s", "front": "127.0.0.1:80"}
 
@@ -266,6 +272,66 @@ def test_a_worker_class_needs_its_package(server: str, worker: str, text: str, a
 def test_an_absent_app_needs_nothing(tmp_path: Path) -> None:
     row = app(server="gunicorn", state="absent", server_options={"worker_class": "gevent"}, folder=str(tmp_path))
     assert preflight.check_requirements([row], tmp_path, {"pythons": {}, "owned": {}}, "apps.yml") == []
+
+
+class Slow:
+    """Takes connections and says nothing, in the place of an index of packages and of one of Pythons."""
+
+    def __init__(self) -> None:
+        """Listen on a free port."""
+        self.asked = 0
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self.answer, daemon=True).start()
+
+    def answer(self) -> None:
+        """Take connections and keep them."""
+        kept = []
+        with contextlib.suppress(OSError):
+            while True:
+                kept.append(self.socket.accept())
+                self.asked += 1
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Slow]:
+    """Have uv again, with an empty cache and nobody who answers it."""
+    server = Slow()
+    monkeypatch.setattr(preflight.sys, "executable", EXECUTABLE)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in {"CACHE_DIR": tmp_path / "cache", "PYTHON_INSTALL_DIR": tmp_path / "pythons",
+                        "DEFAULT_INDEX": server.url, "PYTHON_INSTALL_MIRROR": server.url}.items():  # fmt: skip
+        monkeypatch.setenv(f"UV_{name}", str(value))
+    yield server
+    server.socket.close()
+
+
+def ask(folder: Path, *texts: str) -> list[str]:
+    """Ask about the requirements of apps on a host whose Python this machine lacks."""
+    apps = []
+    for number, text in enumerate(texts):
+        (folder / f"requirements-{number}.txt").write_text(text)
+        apps.append(app(f"shop{number}", folder=str(folder), requirements=f"requirements-{number}.txt"))
+    return preflight.check_requirements(apps, folder, {"pythons": {apps[0]["python"]: "3.9"}, "owned": {}}, "apps.yml")
+
+
+def test_no_python_is_downloaded_to_look_at_requirements(slow: Slow, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(preflight.Requirements, "read", lambda *_: SimpleNamespace(text="", server=""))
+    assert ask(tmp_path, "") == []
+    assert slow.asked == 0
+    assert len(list((tmp_path / ".cache/resolved").iterdir())) == 1
+
+
+def test_a_slow_index_is_waited_for_once(slow: Slow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "RESOLVING", 2.0)
+    asked = []
+    monkeypatch.setattr(preflight, "run", lambda *words, **more: asked.append(words) or run(*words, **more))
+    assert ask(tmp_path, "flask", "flask", "django") == []
+    assert len(asked) == 1
+    assert slow.asked > 0
 
 
 # --- where an app's sockets lie
