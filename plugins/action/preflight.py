@@ -21,8 +21,8 @@ from ansible_collections.hosted.flask.plugins.plugin_utils import accounts, cert
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
 from ansible_collections.hosted.flask.plugins.plugin_utils.bounds import Refused, distrust
 from ansible_collections.hosted.flask.plugins.plugin_utils.remote import NoAnswer, look
-from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, packages
-from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
+from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements, addressed, packages
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import TooMuch, run
 
 try:  # Where a variable was written, known to ansible-core itself since 2.19.
     from ansible._internal._datatag._tags import Origin
@@ -532,7 +532,8 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
     """Return a message for each app whose requirements no set of packages can meet.
 
     Asked once for each content and Python version; a good answer is remembered in ``.cache``. Where uv or the package
-    index is missing on the control node, or slow, nothing is said: the venv's own build is the judge.
+    index is missing on the control node, or slow, nothing is said: the venv's own build is the judge. So it is where a
+    package has an address of its own, which nobody but the account is to follow.
     """
     end = time.monotonic() + RESOLVING
     beside = Path(sys.executable).with_name("uv")
@@ -554,7 +555,7 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
         version = host["pythons"].get(app["python"], "")
         known = project / ".cache/resolved" / hashlib.sha256((needs.text + version).encode()).hexdigest()
         left = end - time.monotonic()
-        if uv is None or not version or known.exists() or left <= 0:
+        if uv is None or not version or known.exists() or left <= 0 or addressed(needs.text):
             continue
         words = ["--quiet", "--no-annotate", "--no-header", "--no-build", "--python", sys.executable]
         words += ["--python-version", version, *user_settings()]
@@ -563,9 +564,9 @@ def check_requirements(apps: list[dict[str, Any]], project: Path, host: dict[str
                 done = run(
                     [uv, "pip", "compile", "-", *words], left, needs.text + needs.server,
                     stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                    text=True, errors="replace", cwd=empty, env=uv_environment(),
+                    text=True, cwd=empty, env=uv_environment(),
                 )  # fmt: skip
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, TooMuch):
                 continue
         if done.returncode == 0:
             known.parent.mkdir(parents=True, exist_ok=True)
@@ -593,4 +594,4 @@ def uv_environment() -> dict[str, str]:
     For a Python version that this machine lacks, uv would download a whole Python first.
     """
     found = {key: value for key, value in os.environ.items() if UV_NEEDS.fullmatch(key)}
-    return {**found, "UV_PYTHON_DOWNLOADS": "never"}
+    return {**found, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_SOURCES": "1"}

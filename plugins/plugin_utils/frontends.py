@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.hosted.flask.plugins.module_utils.files import discard, sync
 from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import shown
-from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import TooMuch, run
 from ansible_collections.hosted.flask.plugins.plugin_utils.source import content, is_file, leads_inside
 
 # What a build makes of the folder, and what a tool keeps in it: no part of what it is made from.
@@ -172,12 +172,14 @@ def build(source: Path, paths: list[str], partial: Path, home: Path, app: dict[s
         try:
             done = run(
                 command, BUILDING, cwd=partial, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True, errors="replace", env=environment(home),
+                text=True, env=environment(home),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise BuildError(
                 f"app {app['name']}: its front end in {source} is not built within {BUILDING:.0f} s"
             ) from None
+        except TooMuch as why:
+            raise BuildError(f"app {app['name']}: its front end in {source} does not build: {why}") from None
         if done.returncode:
             raise BuildError(
                 f"app {app['name']}: its front end in {source} does not build, nothing was changed:"

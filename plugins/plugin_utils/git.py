@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import MOST, TooMuch, run
 
 FETCHING = 600.0  # seconds for git to get a repository
 ENTRIES, BYTES = 50_000, 1 << 30  # files of a tree, and what they may hold together
@@ -52,6 +52,8 @@ def git(*words: str, folder: Path | None = None, env: dict[str, str] | None = No
         done = run(command, FETCHING, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=given | (env or {}))
     except subprocess.TimeoutExpired:
         raise ValueError(f"a repository and a version that git can fetch within {FETCHING:.0f} s") from None
+    except TooMuch as why:
+        raise ValueError(f"a repository of at most {ENTRIES} files ({why})") from None
     if done.returncode:
         raise ValueError(
             f"a repository and a version that git can fetch ({done.stderr.decode(errors='replace').strip()})"
@@ -90,7 +92,7 @@ def export(clone: Path, commit: str, target: Path) -> None:
         (links if mode == "120000" else files).append((path, mode, name))
     if size > BYTES:
         raise ValueError(f"a tree of at most {BYTES} bytes")
-    blobs = contents(clone, [name for _, _, name in files + links])
+    blobs = contents(clone, [name for _, _, name in files + links], size)
     try:
         for path, mode, name in files:
             file = target / path
@@ -120,14 +122,19 @@ def below(path: str, top: str) -> bool:
     return path == top or path.startswith(f"{top}/")
 
 
-def contents(clone: Path, names: list[str]) -> dict[str, bytes]:
-    """Return blobs by their names."""
+def contents(clone: Path, names: list[str], size: int) -> dict[str, bytes]:
+    """Return blobs by their names.
+
+    :param size: bytes that they have together.
+    """
     found = {}
     with tempfile.TemporaryFile() as asked:
         asked.write("".join(f"{name}\n" for name in dict.fromkeys(names)).encode())
         asked.seek(0)
+        # Each of them has a line before it.
         done = run(
-            ["git", "cat-file", "--batch"], FETCHING, stdin=asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            ["git", "cat-file", "--batch"], FETCHING, most=size + 100 * len(names) + MOST,
+            stdin=asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], "GIT_DIR": str(clone), "GIT_CONFIG_NOSYSTEM": "1",
                  "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_NO_REPLACE_OBJECTS": "1"},
         )  # fmt: skip

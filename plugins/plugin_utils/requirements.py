@@ -12,12 +12,15 @@ from ansible_collections.hosted.flask.plugins.plugin_utils.source import TEXT, c
 
 NAME = re.compile(r"^[ \t]*([A-Za-z0-9][A-Za-z0-9._-]*)", re.MULTILINE)
 NESTED = re.compile(r"^\s*(?:-r|--requirement)[ \t=]*(\S+)\s*$")
-# A line that names a file or a folder: pip reads them where it runs, and uv here.
-LOCAL = re.compile(
-    r"^\s*(-[ecrf]|--(editable|constraint|requirement|find-links)|[.~/\\])|file:|^\s*[\w.-]+[/\\]|@\s*[.~/\\]"
-    r"|(index-url|-i)[\s=]*[.~/\\]",
-    re.IGNORECASE,
+# Options that name a file or a folder: pip reads them where it runs, and uv here.
+LOCAL = re.compile(r"^\s*(-[ecrf]|--(editable|constraint|requirement|find-links))|file:", re.IGNORECASE)
+# What a line that is no option begins with, up to where nothing after it can be a file.
+REMOTE = r"((git|hg|svn|bzr)\+)?(https?|ssh|git|svn)://"
+PLAIN = re.compile(
+    rf"\s*({REMOTE}|[A-Za-z0-9][\w.-]*\s*(\[[\w\s.,-]*\]\s*)?([#;<>=!~(]|$|(?<=\s)--|@\s*{REMOTE}))",
+    re.IGNORECASE | re.ASCII,
 )
+OPTION = re.compile(rf"\s*-(?!(i|-(extra-)?index-url)\b(?![\s=]*{REMOTE}))", re.IGNORECASE)
 VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
 DEPTH, LINES, FILES = 20, 20_000, 200  # files that include one another, lines of all of them, and files in all
 
@@ -44,11 +47,26 @@ class Requirements:
         collect(folder, Path(name), lines, ())
         text = "\n".join(lines) + "\n"
         for line in text.replace("\\\n", "").splitlines():  # As pip and uv read it: an option may be on two lines.
-            if LOCAL.search(line) or VARIABLE.search(line):
+            if points(line) or VARIABLE.search(line):
                 raise ValueError(f"packages by name or URL (line {line.strip()[:200]!r} in {name} points at a file)")
         needs = (ROOT / "roles" / server / "files/requirements.txt").read_text()
         own = {"uwsgi": {"uwsgi", "pyuwsgi"}}.get(server, {server})
         return cls(text, "" if packages(text) & own else needs)
+
+
+def points(line: str) -> bool:
+    """Whether a line of a requirements file may point at a file or a folder."""
+    known = PLAIN.match(line) or OPTION.match(line) or not line.strip() or line.lstrip().startswith("#")
+    return bool(not known or LOCAL.search(line))
+
+
+def addressed(text: str) -> bool:
+    """Whether a requirements file asks for a package at an address of its own.
+
+    To look at one, uv runs git, which fetches submodules, and follows what is said there: a subfolder outside of it,
+    sources of further packages, links. Where a package comes from an index, it does none of this.
+    """
+    return any("://" in re.split(r"\s#", line)[0] for line in text.splitlines() if not re.match(r"\s*[-#]", line))
 
 
 def packages(text: str) -> set[str]:
@@ -81,7 +99,7 @@ def collect(folder: Path, name: Path, lines: list[str], seen: tuple[Path, ...], 
             collect(folder, inner, lines, (*seen, name), read)
         elif not line.strip() or line.lstrip().startswith("#"):
             continue
-        elif LOCAL.search(line):
+        elif LOCAL.search(line):  # Whether it is whole is not known yet.
             raise ValueError(f"packages by name or URL (line {line.strip()[:200]!r} in {name} points at a file)")
         elif VARIABLE.search(line):
             raise ValueError(f"lines without variables (line {line.strip()[:200]!r} in {name} has one)")

@@ -236,7 +236,8 @@ def test_uv_obeys_no_file_of_a_source_and_builds_nothing() -> None:
     environment = {"HOME": "/h", "ANSIBLE_X": "1", "SSH_AUTH_SOCK": "x", "AWS_SECRET": "x", "UV_INDEX_URL": "u"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "environ", environment)
-        assert preflight.uv_environment() == {"HOME": "/h", "UV_INDEX_URL": "u"}
+        own = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_SOURCES": "1"}
+        assert preflight.uv_environment() == {"HOME": "/h", "UV_INDEX_URL": "u", **own}
 
 
 def crafted(place: Place, *entries: tuple[str, str, bytes]) -> dict[str, str]:
@@ -291,6 +292,26 @@ def test_a_hostile_tree_writes_nothing_outside(
     if not refused:
         assert not any(path.is_symlink() for path in Path(found[0]["folder"]).rglob("*"))
     assert (tmp_path / "p/.cache/sources").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_small_repository_with_a_list_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    """Folders that hold the same one many times: each level multiplies the list, and adds a kilobyte to git."""
+    place = Place(tmp_path)
+    place.git("init", "-q", "-b", "main")
+    told = {"input": b"x", "check": True, "capture_output": True}
+    words = ["git", "-C", str(place.source)]
+    made = subprocess.run([*words, "hash-object", "-w", "--stdin"], **told).stdout.decode().strip()
+    kind = "100644 blob"
+    for _ in range(6):  # 64 million files
+        told["input"] = "".join(f"{kind} {made}\t{number:0200}\n" for number in range(20)).encode()
+        made = subprocess.run([*words, "mktree"], **told).stdout.decode().strip()
+        kind = "040000 tree"
+    named = ("-c", "user.name=a", "-c", "user.email=a@b")
+    commit = subprocess.run([*words, *named, "commit-tree", "-m", "x", made], **told).stdout.decode()
+    (place.source / ".git/refs/heads/main").write_text(commit)
+    rows = [{"name": "shop", "source": {"git": str(place.source), "version": "main"}}]
+    _, [message] = apps.complete(rows, platform="server", defaults={}, project=tmp_path / "p", where="apps.yml")
+    assert "a repository of at most 50000 files (git printed more than " in message
 
 
 def test_trees_of_earlier_versions_are_not_taken(tmp_path: Path) -> None:

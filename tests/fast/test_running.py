@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import TooMuch, run
 from support import ROOT, until
 
 # A program that starts another, which notes its pid and outlives it unless somebody ends it.
@@ -35,6 +35,28 @@ def test_what_a_program_said_and_how_it_ended() -> None:
     assert run(["cat"], 60, stdout=subprocess.PIPE, text=True).stdout == "", "nobody types"
 
 
+@pytest.mark.parametrize("size", [0, 1, 4096, 70_000, 3_000_000])
+def test_input_of_any_size_is_given_while_output_is_read(size: int) -> None:
+    done = run(["tee", "/dev/stderr"], 60, b"x" * size, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert (len(done.stdout), len(done.stderr)) == (size, size)
+    assert run(["true"], 60, b"x" * size, stdout=subprocess.PIPE).stdout == b"", "it does not read it"
+
+
+def test_text_is_returned_whatever_it_is() -> None:
+    assert run(["cat"], 60, "ä\n", stdout=subprocess.PIPE, text=True).stdout == "ä\n"
+    said = run(["printf", r"\377x"], 60, stdout=subprocess.PIPE, text=True)
+    assert (said.stdout, said.stderr) == ("\ufffdx", None)
+
+
+@pytest.mark.parametrize("where", ["", " >&2"])
+def test_a_program_that_prints_too_much_is_ended(where: str, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    command = LEAVES.format(pid) + f"exec cat /dev/zero{where}"
+    with pytest.raises(TooMuch, match="sh printed more than 1000000 bytes"):
+        run(["sh", "-c", command], 60, most=1_000_000, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until("what it left has ended", lambda: gone(pid), 10)
+
+
 @pytest.mark.parametrize("rest", ["exit 0", "exit 1", "sleep 300"])
 def test_nothing_is_left_of_a_program(rest: str, tmp_path: Path) -> None:
     pid, start = tmp_path / "pid", time.monotonic()
@@ -54,7 +76,7 @@ import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Ignored by what a shell has put into the background.
 from ansible.plugins.loader import init_plugin_loader
 init_plugin_loader([sys.argv[1]])
-from ansible_collections.hosted.flask.plugins.plugin_utils.running import run
+from ansible_collections.hosted.flask.plugins.plugin_utils.running import TooMuch, run
 run(["sh", "-c", sys.argv[2]], 300)
 """
 # As an ansible-playbook does: its worker has a process group of its own, and ends that.
