@@ -1,9 +1,10 @@
-"""An issuer that registers only whom it knows already (External Account Binding)."""
+"""An issuer that registers only whom it knows already (External Account Binding); on one of the hosts."""
 
 import json
 
 from changing import said
 
+testinfra_hosts = ["ansible://hosted-test-tls-13"]
 # As in prepare.yml. One of 64 keys begins like an option.
 HMAC_KEY = "-WNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 DIRECTORY = {"tls_acme_directory": "https://acme.test:14003/dir"}
