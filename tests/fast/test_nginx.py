@@ -41,6 +41,7 @@ ROWS: list[dict[str, Any]] = [
     {"name": "limited", "domains": ["good.example"], "mount": "/limited", **LIMITED},
     {"name": "secure", "domains": ["acme.example", "own.example", "self.example"]},
     {"name": "gone", "domains": ["gone.example"]},
+    {"name": "sister", "domains": ["sister.example"], "account": "good"},
     {
         "name": "linked",
         "domains": ["linked.example"],
@@ -254,7 +255,7 @@ def front() -> Iterator[Front]:
             nginx_tls=TLS,
             nginx_worker_connections=2048,
             nginx_address_connections=320,
-            __nginx_app_connections=360,
+            __nginx_account_connections=360,
             __nginx_certificates=str(folder / "tls"),
             __nginx_pending=str(folder / "pending"),
             __nginx_acme=str(folder / "acme"),
@@ -665,16 +666,16 @@ def test_connections_of_one_address_are_limited(front: Front) -> None:
     ("count", "addresses", "length", "refused", "same"),
     [
         (330, 1, 100, 10, 200),  # Of 320 of an address, here.
-        (370, 300, 100, 10, 429),  # Of 360 of an app, here.
+        (370, 300, 100, 10, 429),  # Of 360 of an account, here.
         (70, 1, 50_000, 6, 200),  # Of 64 bodies of an address that are on the disk.
-        (260, 200, 50_000, 4, 429),  # Of 256 of an app.
+        (260, 200, 50_000, 4, 429),  # Of 256 of an account.
     ],
-    ids=["address", "app", "bodies_of_an_address", "bodies_of_an_app"],
+    ids=["address", "account", "bodies_of_an_address", "bodies_of_an_account"],
 )
 def test_what_is_under_way_has_a_bound(
     count: int, addresses: int, length: int, refused: int, same: int, front: Front
 ) -> None:
-    """For one address, and for one app, whose visitors leave the rest to others."""
+    """For one address, and for the apps of one account, whose visitors leave the rest to others."""
     asked: dict[str, Any] = {"source": STRANGER, "method": "POST", "body": b"x" * length}
     until("those before have ended", lambda: front.get("/", **asked)[0] == 200)
     with contextlib.ExitStack() as stack:
@@ -694,6 +695,7 @@ def test_what_is_under_way_has_a_bound(
 
         until("some are refused", refusals, 7)
         assert front.get("/", **asked)[0] == same
+        assert front.get("/", "sister.example", **asked)[0] == same
         assert front.get("/", "linked.example", **asked)[0] == 200
         time.sleep(0.2)
         refusals()
