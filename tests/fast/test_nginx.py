@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import http.client
+import itertools
 import json
 import os
 import re
@@ -589,6 +590,41 @@ def test_requests_of_one_address_are_limited_and_those_of_others_and_files_are_n
     assert front.get("/limited/", source="198.51.102.2")[0] == 200
     assert {front.get("/limited/")[0] for _ in range(20)} == {200}, "who deploys it is not limited"
     assert {front.get("/limited/static/a.css", source="198.51.102.1")[0] for _ in range(20)} == {200}
+
+
+ELSEWHERE = (
+    "/limited/x",
+    "/limited/static/a.css",
+    "@hosted_flask_limited",
+    "@hosted_flask_limited_json",
+    "/limited/hosted_flask_limited_maintenance",
+    "/.well-known/acme-challenge/token",
+    "/static/a.css",
+    "/nowhere",
+)
+
+
+@pytest.mark.parametrize("target", ELSEWHERE)
+def test_no_app_says_where_a_request_goes_on(target: str, front: Front) -> None:
+    """Which would be past the limits of another app, and in its log."""
+    before = len(front.log("limited"))
+    for name, method in itertools.product(("X-Accel-Redirect", "X-accel-redirect"), ("GET", "POST")):
+        path = f"/went-on?{urllib.parse.urlencode({name: target})}"
+        status, headers, body = front.get(path, method=method)
+        seen = json.loads(body)
+        assert (status, seen["HTTP_X_HOSTED_APP"], seen["PATH_INFO"]) == (200, "good", "/went-on")
+        assert headers["content-type"] == "application/json"
+    until("it is written", lambda: [line for line in front.log("good") if line["path"] == "/went-on"])
+    time.sleep(1.2)  # Logs are flushed each second.
+    assert len(front.log("limited")) == before
+
+
+def test_an_app_says_how_its_own_answer_is_sent(front: Front) -> None:
+    """In pieces as they come, in a charset, slowly: that is for nginx alone, and concerns nobody else."""
+    said = {"X-Accel-Buffering": "no", "X-Accel-Charset": "koi8-r", "X-Accel-Limit-Rate": "1000000"}
+    status, headers, body = front.get(f"/?{urllib.parse.urlencode(said)}")
+    assert (status, json.loads(body)["HTTP_X_HOSTED_APP"]) == (200, "good")
+    assert not [name for name in headers if name.startswith("x-accel")]
 
 
 @pytest.mark.parametrize("path", ["/login", "/login/", "//%6cogin", "/limited/login"])
