@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.hosted.flask.plugins.module_utils.answers import Untrue, visible
+from ansible_collections.hosted.flask.plugins.module_utils.answers import Untrue, line
 from ansible_collections.hosted.flask.plugins.plugin_utils import accounts, certificates, frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils import apps as rows
 from ansible_collections.hosted.flask.plugins.plugin_utils.bounds import Refused, distrust
@@ -37,7 +37,7 @@ HOST_ROLES = ("server", "supervisord", "tls", "nginx")
 # Plugins that do these roles' work.
 HOST_PLUGINS = ("modules/nginx_sites.py", "modules/certificates.py", "modules/host_facts.py", "modules/host_files.py",
                 "modules/account_homes.py", "modules/firewall.py", "module_utils/certificates.py",
-                "module_utils/files.py")  # fmt: skip
+                "module_utils/files.py", "module_utils/processes.py")  # fmt: skip
 # Variables of theirs that are for one run, and those whose keys must not be guessed from the stamp.
 NOT_STAMPED = ("tls_renew", "tls_certificates", "tls_acme_eab")
 # What these roles know of an app.
@@ -402,7 +402,7 @@ class ActionModule(ActionBase):
 def unfit(app: dict[str, Any], why: str) -> None:
     """Let the deploy of one app fail and not that of the others: what is wrong is in its own account's hand."""
     app["unfit"] = (
-        f"app {app['name']}: {visible(why)}. Account {app['account']} can change that, and it alone is kept waiting:"
+        f"app {app['name']}: {line(why)}. Account {app['account']} can change that, and it alone is kept waiting:"
         " visitors get what they got before."
     )
 

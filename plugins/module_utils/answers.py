@@ -24,37 +24,43 @@ RELEASE = re.compile(r"[0-9A-Za-z._-]{1,64}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PATH = re.compile(r"/[^\x00-\x1f\x7f]{0,4000}")
 
-# Shapes: a type; a pattern for a whole text; [shape] for a list; {name: shape} for a dict with these keys, those that
-# end with ? may be missing; {str: shape} for one with any keys; a tuple for one of several, None among them.
+
+class Line(str):
+    """Shape of a text that stands in a row, or in a message of one line: whatever it says, it makes no line."""
+
+
+# Shapes: a type, or Line; a pattern for a whole text; [shape] for a list; {name: shape} for a dict with these keys,
+# those that end with ? may be missing; {str: shape} or {Line: shape} for one with any keys; a tuple for one of several,
+# None among them.
 
 DIFF = [{"before_header": str, "after_header": str, "before": str, "after": str}]
 # A line of history.jsonl.
 ENTRY = {
-    "time": str, "who": str, "action": str, "release": str, "commit": str, "seconds": float, "result": str,
-    "shown?": float, "left?": str,
+    "time": Line, "who": Line, "action": Line, "release": Line, "commit": Line, "seconds": float, "result": Line,
+    "shown?": float, "left?": Line,
 }  # fmt: skip
 STATUS = {
-    "app": str,
+    "app": Line,
     "release": (None, RELEASE),
-    "health": str,
-    "front?": str,
+    "health": Line,
+    "front?": Line,
     "maintenance?": bool,
-    "since?": (None, str),
-    "by?": (None, str),
-    "commit?": str,
-    "programs?": {str: str},
+    "since?": (None, Line),
+    "by?": (None, Line),
+    "commit?": Line,
+    "programs?": {Line: Line},
     "processes?": int,
     "memory?": int,
     "history?": [ENTRY],
 }
-FINDING = {"level": re.compile("error|warning"), "check": str, "what": str, "do": str}
-EXAMINED = {"findings": [FINDING], "checked": [str], "skipped": {str: str}}
+FINDING = {"level": re.compile("error|warning"), "check": Line, "what": Line, "do": Line}
+EXAMINED = {"findings": [FINDING], "checked": [Line], "skipped": {Line: Line}}
 # What became of one app.
 APP = {
     "changed": bool,
     "failed?": bool,
     "msg?": str,
-    "actions?": [str],
+    "actions?": [Line],
     "diff?": DIFF,
     "warnings?": [str],
     "missing?": [DIGEST],
@@ -65,7 +71,7 @@ APP = {
 }
 # What a host says of all of them.
 WORK = {
-    "apps": {str: {key: shape for key, shape in APP.items() if key not in ("diff?", "warnings?")}},
+    "apps": {Line: {key: shape for key, shape in APP.items() if key not in ("diff?", "warnings?")}},
     "changed": bool,
     "warnings": [str],
     "diff": DIFF,
@@ -74,16 +80,16 @@ WORK = {
 }
 DOCTOR = {
     "host": EXAMINED,
-    "apps": {str: EXAMINED},
+    "apps": {Line: EXAMINED},
     "time": float,
     "addresses": [re.compile(r"[0-9A-Fa-f:.]{2,45}(%\w{1,16})?")],
 }
 # What is seen of a host before anything is done there.
-LISTENER = {"pid": int, "uid": int, "program": str, "ours": bool}
+LISTENER = {"pid": int, "uid": int, "program": Line, "ours": bool}
 LOOK = {
     "python": PATH,
     "uid": int,
-    "os": str,
+    "os": Line,
     "systemd": bool,
     "stamp?": re.compile("[ -~]{1,200}"),
     "known": {str: [re.compile("[ -~]{1,100}")]},
@@ -91,7 +97,7 @@ LOOK = {
     "supervisord": bool,
     "accounts": {str: {"uid": int, "home": PATH, "ours": bool}},
     "pythons": {str: re.compile(r"\d{1,3}\.\d{1,3}")},
-    "owned": {str: str},
+    "owned": {str: Line},
     "ports": {str: [LISTENER]},
 }
 
@@ -103,6 +109,11 @@ class Untrue(ValueError):
 def visible(text: str) -> str:
     r"""Return a text in which what would command a terminal is seen instead, as ``\x1b``."""
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def line(text: str) -> str:
+    """Return a visible text as one line, with one space where there was white space."""
+    return " ".join(visible(text).split())
 
 
 def parsed(data: bytes | str, shape: Any, show: Callable[[str], str] = visible) -> Any:
@@ -144,15 +155,16 @@ def taken(value: Any, shape: Any, show: Callable[[str], str] = visible, at: str 
         if isinstance(value, dict):
             return taken_dict(value, shape, show, at)
     elif fits(value, shape):
-        return show(value) if shape is str else value
+        return show(value) if shape is str else line(show(value)) if shape is Line else value
     raise Untrue(f"{at or 'the whole'} is {described(value)}, and no {named(shape)}")
 
 
 def taken_dict(value: dict[Any, Any], shape: dict[Any, Any], show: Callable[[str], str], at: str) -> dict[str, Any]:
     """Return a dict that has a shape; see :func:`taken`."""
-    if str in shape:
+    if len(shape) == 1 and (key := next(iter(shape))) in (str, Line):
+        names = {name: line(name) if key is Line else visible(name) for name in value}
         return {
-            visible(name): taken(item, shape[str], show, f"{at}.{visible(name)[:80]}".lstrip("."))
+            names[name]: taken(item, shape[key], show, f"{at}.{names[name][:80]}".lstrip("."))
             for name, item in value.items()
         }
     known = {name.rstrip("?"): one for name, one in shape.items()}
@@ -173,7 +185,7 @@ def fits(value: Any, shape: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST < value < LARGEST
     if shape is int:
         return isinstance(value, int) and not isinstance(value, bool) and -LARGEST < value < LARGEST
-    return isinstance(value, shape)
+    return isinstance(value, str if shape is Line else shape)
 
 
 def described(value: Any) -> str:
@@ -194,4 +206,4 @@ def named(shape: Any) -> str:
         return f"text like {shape.pattern}"
     if isinstance(shape, (list, dict)):
         return type(shape).__name__
-    return {str: "text", bool: "boolean", int: "whole number", float: "number"}[shape]
+    return {str: "text", Line: "text", bool: "boolean", int: "whole number", float: "number"}[shape]

@@ -172,12 +172,12 @@ def taken(app: dict[str, Any], said: bytes | confined.Unanswered, verb: str) -> 
     except answers.Untrue as why:
         wrong = f"what it answered is not believed: {why}\n{mask.end(said.decode(errors='replace'), 2000)}"
     text = f"app {app['name']}: the work on it, with the rights of account {app['account']}: {wrong}"
-    return told(app, answers.visible(text)) if verb == "status" else failure(answers.visible(text))
+    return told(app, text) if verb == "status" else failure(answers.visible(text))
 
 
 def told(app: dict[str, Any], why: str) -> dict[str, Any]:
     """Return the status of an app that does not tell its own: the others' are of use all the same."""
-    return {"changed": False, "status": {"app": app["name"], "release": None, "health": why}}
+    return {"changed": False, "status": {"app": app["name"], "release": None, "health": answers.line(why)}}
 
 
 def without_secrets(result: dict[str, Any], home: Home) -> dict[str, Any]:

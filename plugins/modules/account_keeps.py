@@ -48,8 +48,9 @@ kept:
 """
 
 import json
+import os
 import pwd
-from pathlib import Path
+import stat
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hosted.flask.plugins.module_utils import answers, confined
@@ -85,13 +86,16 @@ print(json.dumps({"kept": found()}))
 def kept(account: str, known: list[str], purged: bool, deadline: float) -> str:
     """Return what an account's home keeps, or why that is not known."""
     home = pwd.getpwnam(account).pw_dir
-    if not Path(home).is_dir():
-        return ""
     try:
+        # Something of the account's own may be mounted there, which lets not even root look.
+        if not stat.S_ISDIR(os.stat(home).st_mode):
+            return ""
         data = json.dumps([home, known, purged]).encode()
         answer = confined.run(account, ["/usr/bin/python3", "-I", "-c", LOOK], data, deadline, LIMIT)
-        return answers.parsed(answer, {"kept": str})["kept"]
-    except (confined.Unanswered, answers.Untrue) as why:
+        return answers.parsed(answer, {"kept": answers.Line})["kept"]
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, confined.Unanswered, answers.Untrue) as why:
         return f"./ (it could not be looked through: {answers.visible(str(why))})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import json
 import os
@@ -484,6 +485,29 @@ def test_a_home_that_is_not_known_to_be_empty_stays(
     found = account_keeps.kept("shop", [], False, 1)
     assert kept in found if kept else found == ""
     assert "\x1b" not in found
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"),
+    [
+        (errno.EACCES, "could not be looked through"),
+        (errno.ENOTCONN, "could not be looked through"),
+        (errno.ENOENT, ""),
+    ],
+)
+def test_a_home_that_root_cannot_look_at_keeps_no_other_one_waiting(
+    number: int, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its account has mounted something of its own there, or removed it."""
+    home = "/home/of-nobody"
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: pwd.struct_passwd(("shop", "x", 1, 1, "", home, "")))
+
+    def broken(path: Any) -> os.stat_result:
+        raise OSError(number, "broken", path)
+
+    monkeypatch.setattr(account_keeps.os, "stat", broken)
+    found = account_keeps.kept("shop", [], False, 1)
+    assert kept in found if kept else found == ""
 
 
 # --- processes of accounts
