@@ -24,6 +24,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.processes import List
 # What role server writes into the comment of the accounts that it makes, and only those it ever removes.
 ACCOUNT = "hosted.flask account"
 VERSION = ["-Ic", "import sys; print('%d.%d' % sys.version_info[:2])"]
+LINKS = 40  # that the kernel follows
 SECONDS = 20  # that an interpreter has to tell its version
 
 
@@ -91,11 +92,17 @@ def supervisord(base: Path) -> bool:
 def ours(listener: Listener, base: str) -> bool:
     """Whether who listens is the front, or on platform local a program of an app."""
     if not base:
-        return listener.program == "/usr/sbin/nginx" and pwd.getpwuid(listener.uid).pw_name in ("root", "www-data")
+        # By the numbers of these two: one that an account has of its own (subuid(5)) has no name.
+        return listener.program == "/usr/sbin/nginx" and listener.uid in numbers("root", "www-data")
     with contextlib.suppress(OSError):
         folder = os.readlink(f"/proc/{listener.pid}/cwd")
         return listener.uid == os.geteuid() and Path(folder).is_relative_to(base)
     return False
+
+
+def numbers(*names: str) -> set[int]:
+    """Return the numbers of those accounts that the host has."""
+    return {found["uid"] for found in map(account, names) if found}
 
 
 # --- interpreters
@@ -132,26 +139,34 @@ def interpreters(wanted: list[tuple[str, str]]) -> tuple[dict[str, str], dict[st
 
 
 def only_roots(path: Path) -> bool:
-    """Whether nobody but root can change what lies at a path: it, what it leads to, and each folder on the way."""
-    seen: set[Path] = set()
-    left = [path, Path(os.path.realpath(path))]
+    """Whether nobody but root can change what lies at a path: it, what it leads to, and each folder on the way.
+
+    Step by step, for an account may change what is its own from one look to the next: that is then none of root's.
+    """
+    at, links, free = Path("/"), 0, False  # whether whoever likes may make what is not there
+    left = [*reversed((path if path.is_absolute() else Path.cwd() / path).parts[1:]), "."]
     while left:
-        at = left.pop()
-        if at in seen:
-            continue
-        seen.add(at)
-        if at.parent != at:
-            left.append(at.parent)
+        name = left.pop()
+        step = at.parent if name == ".." else at / name
         try:
-            status = at.lstat()
+            status = step.lstat()
+            target = os.readlink(step) if stat.S_ISLNK(status.st_mode) else ""
         except (FileNotFoundError, NotADirectoryError):
-            continue  # Who may make it may change what it is to lie in.
+            return not free
         except OSError:
-            return False  # Links in a circle, a name that is too long.
+            return False  # Another thing by now, or a name that is too long.
         if status.st_uid != 0:
             return False
-        if stat.S_ISLNK(status.st_mode):
-            left.append(Path(os.path.normpath(at.parent / os.readlink(at))))
-        elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        if target:
+            links += 1
+            if links > LINKS:
+                return False
+            if target.startswith("/"):
+                at, free = Path("/"), False
+            left += reversed(Path(target).parts[target.startswith("/") :])
+            continue
+        free = bool(status.st_mode & 0o022)
+        if free and not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
             return False
+        at = step
     return True

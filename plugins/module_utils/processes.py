@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,26 +55,42 @@ class Listener(NamedTuple):
     """A process that listens, as the kernel knows it: nobody but root can have it be otherwise."""
 
     pid: int
-    uid: int
+    uid: int  # who started it
     program: str  # the path of what it runs, empty where that cannot be seen
 
 
 def listeners(ports: Iterable[int]) -> dict[int, list[Listener]]:
-    """Return who listens on TCP ports, for those that somebody listens on; one who cannot be seen has pid 0."""
+    """Return who listens on TCP ports, for those that somebody listens on.
+
+    One who cannot be seen has pid 0, and the number of who made the socket. To root that is nobody who has it open in
+    the usual way: a socket may be under way between two processes, and in one whose first thread has ended.
+    """
     wanted = {port: sockets(port) for port in ports}
     holders: dict[str, list[Listener]] = {}
-    every = {f"socket:[{inode}]" for inodes in wanted.values() for inode in inodes}
+    every = {inode for inodes in wanted.values() for inode in inodes}
     for name in filter(str.isdigit, os.listdir("/proc") if every else ()):
-        with contextlib.suppress(OSError):  # It ended meanwhile, or is somebody else's.
-            held = {os.readlink(item.path) for item in os.scandir(f"/proc/{name}/fd")} & every
-            for link in held:
-                holders.setdefault(link, []).append(Listener(int(name), *rights(name)))
-    nobody = [Listener(0, -1, "")]
+        if held := every.intersection(open_sockets(Path("/proc", name))):
+            with contextlib.suppress(OSError):  # It ended meanwhile.
+                one = Listener(int(name), *rights(name))
+                for inode in held:
+                    holders.setdefault(inode, []).append(one)
     return {
-        port: sorted({one for inode in inodes for one in holders.get(f"socket:[{inode}]", nobody)})
+        port: sorted({one for inode, uid in inodes.items() for one in holders.get(inode, [Listener(0, uid, "")])})
         for port, inodes in wanted.items()
         if inodes
     }
+
+
+def open_sockets(folder: Path) -> Iterator[str]:
+    """Find the inodes of the sockets that a process has open, whatever else it opens and closes meanwhile.
+
+    :param folder: the process in /proc.
+    """
+    with contextlib.suppress(OSError):  # It ended meanwhile, or is somebody else's.
+        for name in sorted(os.listdir(folder / "fd"), key=int):
+            with contextlib.suppress(OSError):
+                if link := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(folder / "fd" / name)):
+                    yield link[1]
 
 
 def rights(name: str) -> tuple[int, str]:
@@ -85,11 +101,11 @@ def rights(name: str) -> tuple[int, str]:
     return int(owner), os.readlink(f"/proc/{name}/exe").removesuffix(" (deleted)")
 
 
-def sockets(port: int) -> set[str]:
-    """Return the inodes of the sockets that listen on a TCP port."""
-    found = set()
+def sockets(port: int) -> dict[str, int]:
+    """Return the inodes of the sockets that listen on a TCP port, each with the number of who made it."""
+    found = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(FileNotFoundError):
             rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
-            found |= {row[9] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+            found |= {row[9]: int(row[7]) for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
     return found

@@ -54,12 +54,12 @@ import pwd
 import re
 import socket
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.hosted.flask.plugins.module_utils import processes
 
 TIME_DAEMONS = {
     "/usr/sbin/chronyd": "chrony",
@@ -138,14 +138,10 @@ def is_sshd(pid: str, proc: Path) -> bool:
     return False
 
 
-def open_sockets(pid: str, known: dict[str, Socket], state: str, proc: Path) -> Iterator[Socket]:
-    """Find the sockets in a state that a process has."""
-    with suppress(OSError):
-        for entry in sorted((proc / pid / "fd").iterdir(), key=lambda entry: int(entry.name)):
-            with suppress(OSError):
-                link = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(entry))
-                if link and link[1] in known and known[link[1]].state == state:
-                    yield known[link[1]]
+def open_sockets(pid: str, known: dict[str, Socket], state: str, proc: Path) -> list[Socket]:
+    """Return the sockets in a state that a process has."""
+    found = [known[inode] for inode in processes.open_sockets(proc / pid) if inode in known]
+    return [one for one in found if one.state == state]
 
 
 def listening(known: dict[str, Socket], proc: Path = Path("/proc")) -> set[int]:

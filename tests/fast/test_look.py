@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
@@ -101,6 +102,53 @@ def test_who_listens_is_told_by_the_kernel_whatever_a_process_calls_itself(
         finally:
             child.communicate()
             shutil.rmtree(folder)
+
+
+THREADS = """
+import os, socket, sys, threading
+server = socket.create_server(("127.0.0.1", 0))
+def busy():
+    while True:
+        for number in [os.open("/dev/null", os.O_RDONLY) for _ in range(40)]:
+            os.close(number)
+for _ in range(2):
+    threading.Thread(target=busy, daemon=True).start()
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+
+
+def test_a_process_that_opens_and_closes_files_is_seen_all_the_same() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-Ic", THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            assert child.stdout is not None
+            port = int(child.stdout.readline())
+            for _ in range(10):
+                assert [one.pid for one in processes.listeners([port])[port]] == [child.pid]
+        finally:
+            child.communicate()
+
+
+def test_who_cannot_be_seen_is_known_by_the_number_of_who_made_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a socket that is under way from one process to another."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        one, other = socket.socketpair()
+        socket.send_fds(one, [b"x"], [server.fileno()])
+        server.close()
+        assert processes.listeners([port])[port] == [processes.Listener(0, os.geteuid(), "")]
+        assert not look.ours(processes.Listener(0, os.geteuid(), ""), "")
+        one.close()
+        other.close()
+
+
+def test_a_number_without_a_name_is_nobody_of_ours() -> None:
+    """As an account has in a container of its own."""
+    assert not look.ours(processes.Listener(7, 3_000_000_000, "/usr/sbin/nginx"), "")
+    assert look.ours(processes.Listener(7, 0, "/usr/sbin/nginx"), "")
 
 
 def test_a_file_named_like_a_socket_is_none(tmp_path: Path) -> None:
@@ -231,6 +279,66 @@ def test_all_on_the_way_must_be_roots(who: str) -> None:
         assert not look.only_roots(link)
     finally:
         shutil.rmtree(top)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_what_an_account_changes_meanwhile_is_none_of_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that is a folder, or gone, by the time that it is read; links in a row as long as one likes."""
+    top = Path("/opt") / f"hf-{os.getpid()}"
+    top.mkdir()
+    try:
+        (top / "link").symlink_to("/bin/sh")
+        assert look.only_roots(top / "link")
+        for number in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP):
+
+            def changed(path: Any, number: int = number, **_: Any) -> str:
+                raise OSError(number, "changed", str(path))
+
+            with monkeypatch.context() as patch:
+                patch.setattr(look.os, "readlink", changed)
+                # What is gone nobody but root could put there again.
+                assert look.only_roots(top / "link") == (number in (errno.ENOENT, errno.ENOTDIR))
+        (top / "l0").symlink_to("/bin/sh")
+        for number in range(2000):
+            (top / f"l{number + 1}").symlink_to(f"l{number}")
+        assert look.only_roots(top / "l9")
+        assert not look.only_roots(top / "l2000")
+        (top / "l0").unlink()
+        (top / "l0").symlink_to("l1")
+        assert not look.only_roots(top / "l0/python")
+        assert look.only_roots(top / "gone/python")
+        top.chmod(0o1777)
+        assert look.only_roots(top / "link")
+        assert not look.only_roots(top / "gone"), "anybody may put something there"
+    finally:
+        shutil.rmtree(top)
+
+
+SWAPS = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+os.chdir(sys.argv[1])
+os.mkdir("folder")
+os.symlink("/usr/bin", "bin")
+while True:
+    libc.renameat2(-100, b"bin", -100, b"folder", 2)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_a_link_that_becomes_a_folder_and_a_link_again_ends_no_look(tmp_path: Path) -> None:
+    """As root's own, else the first look at whose it is would be the last."""
+    top = Path("/opt") / f"hf-{os.getpid()}"
+    top.mkdir()
+    with subprocess.Popen([sys.executable, "-Ic", SWAPS, str(top)]) as child:
+        try:
+            until("they change places", lambda: os.path.lexists(top / "bin"))
+            for _ in range(20_000):
+                look.only_roots(top / "bin/python3")
+        finally:
+            child.kill()
+            child.wait()
+            shutil.rmtree(top)
 
 
 # --- the way to it
