@@ -23,6 +23,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.findings import (
     Failed,
     Finding,
     Skipped,
+    command,
     disk,
     error,
     examine,
@@ -70,7 +71,7 @@ def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
             "killed": lambda: killed(root),
             "units": lambda: units(output("systemctl", "list-units", "--failed", "--plain", "--no-legend")),
             "nginx": lambda: nginx(root),
-            "ports": lambda: ports(call["ports"], "nginx"),
+            "ports": lambda: ports(call["ports"], "nginx", root),
             "clock": clock,
             "updates": updates,
         }
@@ -148,8 +149,7 @@ def limited(said: str, homes: dict[str, str]) -> list[Finding]:
             # What is over the soft one is refused when its time of grace is over.
             size, names = (min(filter(None, limits), default=0) for limits in ((soft, hard), (soft_files, hard_files)))
             free, free_names = max(size - used, 0), max(names - files, 0)
-            quota = f"account {account} on {row[1]}"
-            found += room(homes[account], size << 10, free << 10, names, free_names, quota)
+            found += room(homes[account], size << 10, free << 10, names, free_names, account, quota=row[1])
     return found
 
 
@@ -193,8 +193,11 @@ def victims(log: str) -> list[Finding]:
 def units(listed: str) -> list[Finding]:
     """Return a finding for each unit that has failed, of what systemctl lists."""
     names = [line.split()[0] for line in listed.splitlines() if line.strip()]
-    do = "journalctl -u {0} -n 50 says why; systemctl restart {0} when it is mended"
-    return [error("units", f"unit {name} has failed", do.format(name)) for name in names]
+    found = []
+    for name in names:
+        says, again = command("journalctl", "-u", name, "-n", "50"), command("systemctl", "restart", "--", name)
+        found.append(error("units", f"unit {name} has failed", f"{says} says why; {again} when it is mended"))
+    return found
 
 
 def clock() -> list[Finding]:
@@ -228,7 +231,7 @@ def nginx(root: bool) -> list[Finding]:
     return [error("nginx", f"nginx refuses its configuration: {said[0] if said else '?'}", do)]
 
 
-def ports(wanted: list[int], program: str) -> list[Finding]:
+def ports(wanted: list[int], program: str, root: bool) -> list[Finding]:
     """See that ``program``, run by root, listens on its ports."""
     found, there = [], listeners(wanted)
     for port in wanted:
@@ -237,9 +240,10 @@ def ports(wanted: list[int], program: str) -> list[Finding]:
             found.append(error("ports", f"nobody listens on port {port}", do))
             continue
         for pid, uid, path in there[port]:
-            # Without root only one's own processes can be seen.
-            if pid and not (Path(path).name == program and uid in (0, front())):
-                what = f"process {pid} ({path}, uid {uid}) listens on port {port} instead of {program}"
+            # Without root only one's own processes can be seen. From root somebody hides.
+            if (pid or root) and not (pid and Path(path).name == program and uid in (0, front())):
+                who = f"process {pid} ({path}, uid {uid})" if pid else f"a process that cannot be seen, of uid {uid},"
+                what = f"{who} listens on port {port} instead of {program}"
                 found.append(error("ports", what, f"Stop it for good, then systemctl restart {program}"))
     return found
 

@@ -19,9 +19,11 @@ from ansible_collections.hosted.flask.plugins.module_utils.files import contents
 from ansible_collections.hosted.flask.plugins.module_utils.findings import (
     Finding,
     Skipped,
+    command,
     disk,
     error,
     examine,
+    plain,
     warning,
 )
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
@@ -69,14 +71,24 @@ def look(home: Home) -> dict[str, Any]:
 def data_disk(home: Home) -> list[Finding]:
     """See that there is room for data where that is on another disk than the home, which the host's own check sees."""
     data = home.root / "data"
-    return disk([data]) if data.stat().st_dev != home.home.stat().st_dev else []
+    return disk([data], owner(home)) if data.stat().st_dev != home.home.stat().st_dev else []
+
+
+def owner(home: Home) -> str:
+    """Return the account whose rights a command on the app's files is to have, empty where that is who types it."""
+    return "" if home.app["router"] else home.app["account"]
 
 
 def supervisorctl(home: Home, *words: str) -> str:
     """Return the command line that a person types."""
     if home.app["router"]:
-        return " ".join([f"{home.home}/bin/supervisorctl", *words])
-    return " ".join(["sudo -iu", home.app["account"], "supervisorctl", *words])
+        return command(f"{home.home}/bin/supervisorctl", *words)
+    return command("sudo", "-iu", home.app["account"], "supervisorctl", *words)
+
+
+def rights(home: Home, mode: str, path: Path) -> str:
+    """Return the command line that gives a file of the app other rights."""
+    return command("chmod", mode, "--", path, account=owner(home))
 
 
 # --- programs
@@ -110,8 +122,7 @@ def programs(home: Home) -> list[Finding]:
         found.append(
             error("programs", str(refused), f"Correct the file, or deploy again: bin/deploy -e app={home.name}")
         )
-    names = [home.programs.holder, home.programs.app, home.programs.router, *home.programs.services]
-    for name in filter(None, names):
+    for name in known(home):
         info = home.programs.info(name)
         if info is None:
             what = f"program {name} is not there"
@@ -127,17 +138,23 @@ def programs(home: Home) -> list[Finding]:
     return found
 
 
+def known(home: Home) -> list[str]:
+    """Return the names of the programs that the app has, whatever else its account has added."""
+    return [*filter(None, [home.programs.holder, home.programs.app, home.programs.router]), *home.programs.services]
+
+
 def ends(home: Home, log: str, now: float) -> list[Finding]:
     """Return a finding for each program that ended by itself again and again.
 
     :param log: the end of supervisord's log.
     :param now: seconds since 1970.
     """
-    times: dict[str, list[str]] = {}
+    times: dict[str, list[str]] = {name: [] for name in known(home)}
     for when, name, how in ENDED.findall(log):
-        begin = time.mktime(time.strptime(when, "%Y-%m-%d %H:%M:%S"))
-        if home.programs.ours(name) and name != home.programs.standby and now - begin < RECENT:
-            times.setdefault(name, []).append(how)
+        with contextlib.suppress(ValueError, OverflowError):  # The account may write there too, and no time.
+            begin = time.mktime(time.strptime(when, "%Y-%m-%d %H:%M:%S"))
+            if name in times and now - begin < RECENT:
+                times[name].append(how)
     return [
         warning(
             "programs",
@@ -253,31 +270,28 @@ def venv(home: Home) -> list[Finding]:
 
 
 def permissions(home: Home) -> list[Finding]:
-    """See that the app's things are the account's own, that nobody else reads them, and that the front gets through."""
+    """See that the app's things are the account's own, that nobody else reads them, and that the front gets through.
+
+    Each command is the account's own: it may have put a link there, or puts one there before the command is typed.
+    """
     found = []
     settings = [home.root / "env", home.slots / "live/.hosted/env"]
     for path in settings:
         if mode(path) & 0o077:
             what = f"{path} is open to others ({mode(path):04o})"
-            found.append(error("permissions", what, f"chmod go= {os.path.realpath(path)}"))
+            found.append(error("permissions", what, rights(home, "go=", path)))
     if home.app["router"]:
         return found
-    owner = pwd.getpwnam(home.app["account"]).pw_uid
     private = {home.home: "o=", home.root: "o=", home.root / "data": "go=", home.run: "o="}
-    for path, rights in private.items():
-        if mode(path) & (0o077 if rights == "go=" else 0o007):
+    for path, wanted in private.items():
+        if mode(path) & (0o077 if wanted == "go=" else 0o007):
             what = f"{path} is open to other accounts ({mode(path):04o})"
-            found.append(error("permissions", what, f"chmod {rights} {path}"))
-    own = [*private, *settings, home.ini.parent, home.ini, home.home / "logs", *sorted((home.root / "data").glob("*"))]
-    foreign = [path for path in own if path.exists() and path.stat().st_uid != owner]
-    if foreign:
-        what = f"not the account's own: {', '.join(map(str, foreign[:5]))}" + (" and more" if foreign[5:] else "")
-        do = f"chown -R {home.app['account']}: {' '.join(map(str, foreign[:5]))}"
-        found.append(error("permissions", what, do))
+            found.append(error("permissions", what, rights(home, wanted, path)))
+    found += foreign(home, [*private, *settings, home.ini.parent, home.ini, home.home / "logs"])
     control = Path(home.programs.socket)
     if control.exists() and mode(control) & 0o077:
         what = f"{control} lets others command the account's programs ({mode(control):04o})"
-        found.append(error("permissions", what, f"chmod 0600 {control}"))
+        found.append(error("permissions", what, rights(home, "0600", control)))
     for name in ("live.sock", "standby.sock"):
         path = home.run / name
         if not path.exists():
@@ -286,12 +300,44 @@ def permissions(home: Home) -> list[Finding]:
                 found.append(error("permissions", f"{path} is missing", do))
             continue
         if mode(path) & 0o007:
-            found.append(error("permissions", f"{path} is open to every account", f"chmod 0660 {path}"))
+            found.append(error("permissions", f"{path} is open to every account", rights(home, "0660", path)))
         if stopped := unreachable(path, FRONT):
             what = f"the front ({FRONT}) cannot connect to {path}: {stopped} does not let it"
-            do = "playbooks/provision.yml" if stopped in (home.home, home.home / "apps") else f"chmod g+rwx {stopped}"
-            do = f"chmod 0660 {path}" if stopped == path else do
-            found.append(error("permissions", what, f"{do}; its group must be {FRONT}"))
+            do = rights(home, "0660" if stopped == path else "g+rwx", stopped)
+            if stopped in (home.home, home.home / "apps"):
+                do = "playbooks/provision.yml"
+            elif not stopped.is_relative_to(home.home):
+                do = f"Let every account pass through {stopped}"
+            found.append(error("permissions", what, f"{do} (its group must be {FRONT})"))
+    return found
+
+
+def foreign(home: Home, own: list[Path]) -> list[Finding]:
+    """Find what is not the account's own, of what must be and of what is in ``data``.
+
+    :param own: what must be, and not lead anywhere else either. What a link in ``data`` leads to is the app's business.
+    """
+    me = pwd.getpwnam(home.app["account"]).pw_uid
+    found = []
+    with_data = [*own, *sorted((home.root / "data").glob("*"))]
+    others = [path for path in with_data if os.path.lexists(path) and path.lstat().st_uid != me]
+    if others:
+        what = f"not the account's own: {', '.join(map(str, others[:5]))}" + (" and more" if others[5:] else "")
+        do = "The account may replace what it may read by copies of its own"
+        first = others[0]
+        if first in (home.home, home.root.parent):
+            do = "Run playbooks/provision.yml"
+        elif plain(first):
+            aside = f"{first}.foreign"
+            copies = (["mv", "-T", "--", first, aside], ["cp", "-RPT", "--", aside, first], ["rm", "-rf", "--", aside])
+            do += f", the first by: {' && '.join(command(*words, account=home.app['account']) for words in copies)}"
+        found.append(error("permissions", what, do))
+    for path in own:
+        if path.exists() and path not in others and path.stat().st_uid != me:
+            what = f"{path} leads to what is not the account's own"
+            found.append(
+                error("permissions", what, "Have the account put there what is its own, or take it away and deploy.")
+            )
     return found
 
 

