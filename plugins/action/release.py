@@ -15,7 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK, Untrue, visible
+from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK, Untrue, see, summed, visible
 from ansible_collections.hosted.flask.plugins.plugin_utils import frontends
 from ansible_collections.hosted.flask.plugins.plugin_utils.apps import ROOT
 from ansible_collections.hosted.flask.plugins.plugin_utils.bounds import distrust
@@ -80,9 +80,11 @@ class ActionModule(ActionBase):
         sizes = sum(path.stat().st_size for path in contents.values())
         first = contents if sizes <= INLINE else {}
         result = self._call(call, first, task_vars)
-        missing = {digest for app in result.get("apps", {}).values() for digest in app.pop("missing", [])}
-        if missing and not result.get("failed"):
-            result = self._call(call, {digest: contents[digest] for digest in missing}, task_vars)
+        if missing := lacking(result):
+            # Whatever became of the others: what ended is not worked on again.
+            call["apps"] = [app for app in apps if app["name"] in missing]
+            sent = {digest: contents[digest] for digests in missing.values() for digest in digests}
+            result = merged(result, self._call(call, sent, task_vars), call["apps"])
         return result
 
     def _call(self, call: dict[str, Any], contents: dict[str, Path], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -90,9 +92,14 @@ class ActionModule(ActionBase):
         told = {"secrets": {}, **call, "check": bool(self._task.check_mode)}
         texts = [str(value) for own in told["secrets"].values() for value in own.values()]
         result = run(self, "work", told, pack(contents) if contents else b"", task_vars, texts, WORK)
-        asked = {app["name"] for app in told["apps"]}
-        if not result.get("failed") and result["apps"].keys() != asked:
-            return {"failed": True, "msg": distrust(Untrue(f"it is not about {', '.join(sorted(asked))}"))}
+        asked = {app["name"]: app for app in told["apps"]}
+        try:
+            if "apps" in result and result["apps"].keys() != asked.keys():
+                raise Untrue(f"it is not about {', '.join(sorted(asked))}")
+            for name, one in result.get("apps", {}).items():
+                see(one, asked[name])
+        except Untrue as why:
+            return {"failed": True, "msg": distrust(why)}
         if not self._task.diff:
             result.pop("diff", None)
         return result
@@ -156,6 +163,29 @@ class ActionModule(ActionBase):
         identity = [sent[part] for part in parts] + [fingerprint(app["name"], secrets)]
         sent["release"] = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         return sent
+
+
+def lacking(result: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what the host lacks of each app that it could not begin with, and take that out of the result."""
+    missing = {name: app.pop("missing", []) for name, app in result.get("apps", {}).items()}
+    return {name: found for name, found in missing.items() if found and not result["apps"][name].get("failed")}
+
+
+def merged(first: dict[str, Any], second: dict[str, Any], again: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the result of two calls, of which the second was about the apps that lacked contents after the first."""
+    told, still = second.get("apps", {}), lacking(second)
+    for name, account in ((app["name"], app["account"]) for app in again if app["name"] in still):
+        why = "still lacks contents that were sent. Somebody removes them there: deploy it again."
+        told[name] = {"changed": False, "failed": True, "msg": f"app {name}: account {account} {why}"}
+    waiting = {app["name"] for app in again}
+    ended = {name: told.get(name) if name in waiting else app for name, app in first["apps"].items()}
+    apps = {name: app for name, app in ended.items() if app}
+    lists = {key: first.get(key, []) + second.get(key, []) for key in ("warnings", "diff") if key in first}
+    result = {**first, **lists, **summed(apps), "apps": apps}
+    if "apps" not in second:  # The host gave no answer, or none to be believed.
+        words = [text for text in (result.get("msg"), second["msg"]) if text]
+        result |= {"failed": True, "msg": "\n\n".join(words)}
+    return result
 
 
 def read(app: dict[str, Any], file: Path) -> bytes:

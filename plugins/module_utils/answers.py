@@ -10,8 +10,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-# Bytes of one answer, for each app that it is about; a process that says more is ended.
+# Bytes of one answer about one app, as it comes and as it is handed on; a process that says more is ended.
 LIMIT = 4 << 20
+# What a host says besides of each: its message once more, and of itself.
+BESIDES = 1 << 20
+# Characters of one app's message, and of all that a host's message has; the callback prints 1 << 17.
+MESSAGE, MESSAGES = 1 << 16, 120_000
 # What a terminal takes for a command, and what shows text in another order than it is: controls but newline and tab,
 # marks of direction, separators of lines, halves of characters, tags, and what has no width (but joiners, which words
 # are written with).
@@ -126,6 +130,40 @@ def parsed(data: bytes | str, shape: Any, show: Callable[[str], str] = visible) 
     except (ValueError, RecursionError) as error:
         raise Untrue(f"it is no JSON ({type(error).__name__}: {visible(str(error))[:200]})") from None
     return taken(value, shape, show)
+
+
+def contents_of(app: dict[str, Any]) -> set[str]:
+    """Return the sha256 of each file that a release of an app has."""
+    return {digest for _, _, digest in app.get("manifest", ())}
+
+
+def see(result: dict[str, Any], app: dict[str, Any], needed: str = "") -> None:
+    """See that the result of an app, whose keys and types are right, says what there is to say.
+
+    :param needed: the key that it has, unless the app failed.
+    :raises Untrue: it does not.
+    """
+    key = "msg" if result.get("failed") else needed
+    if key and key not in result:
+        raise Untrue(f"the whole lacks {key!r}")
+    if unknown := set(result.get("missing", ())) - contents_of(app):
+        raise Untrue(f"missing has {min(unknown)[:12]}..., which no file of the app is")
+
+
+def summed(apps: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what the results of apps come to: ``changed``, and with one that failed ``failed`` and ``msg``."""
+    failed = {name: result["msg"] for name, result in apps.items() if result.get("failed")}
+    found: dict[str, Any] = {"changed": any(result["changed"] for result in apps.values())}
+    if failed:
+        # A long one leaves room for the others.
+        size = MESSAGES // len(failed)
+        found |= {"failed": True, "msg": "\n\n".join(cut(name, said, size) for name, said in failed.items())}
+    return found
+
+
+def cut(name: str, text: str, size: int) -> str:
+    """Return a message that is about an app: of one that is longer than ``size`` only its end."""
+    return text if len(text) <= size else f"app {name}: ... {text[-size:]}"
 
 
 def refuse_constant(name: str) -> None:

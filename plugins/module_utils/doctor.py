@@ -61,7 +61,9 @@ def main(call: dict[str, Any], contents: bytes) -> dict[str, Any]:
     others = [app for app in call["apps"] if server and not root and not is_me(app["account"])]
     mine = [app for app in call["apps"] if app not in others]
     told = work.main({**call, "apps": mine, "verb": "examine", "check": True, "secrets": {}}, b"", look)["apps"]
-    apps = {name: answer.get("examined") or failed(answer["msg"]) for name, answer in told.items()}
+    apps = {
+        name: failed(answer["msg"]) if answer.get("failed") else answer["examined"] for name, answer in told.items()
+    }
     for app in others:
         why = f"it needs root or account {app['account']}"
         apps[app["name"]] = {"findings": [], "checked": [], "skipped": {"the app": why}}

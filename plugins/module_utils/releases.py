@@ -46,7 +46,7 @@ def deploy(home: Home, blobs: dict[str, bytes], check: bool) -> Result:
         # Whoever had the lock before may have changed what there is.
         live, known, built = home.live(), home.sealed(release), venv.ready
         if missing := shipment.missing():
-            return {**result, "missing": missing}
+            return {"changed": True, "missing": missing}  # The rest is told when it is done.
         with recorded(home, "deploy", release) as switch:
             try:
                 shipment.make_room()

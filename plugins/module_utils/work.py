@@ -28,6 +28,8 @@ Do = Callable[[dict[str, Any], dict[str, bytes], dict[str, Any]], dict[str, Any]
 AT_ONCE = 4  # apps; most of a switch is waiting, its start is not
 # Verbs that only look or turn a switch, and the seconds that they have for an app.
 QUICK, QUICK_DEADLINE = ("status", "maintenance", "examine"), 60
+# What those are asked for that only look.
+ASKED = {"status": "status", "examine": "examined"}
 
 
 def unpack(contents: bytes) -> dict[str, bytes]:
@@ -119,7 +121,7 @@ def start(do: Do, app: dict[str, Any], blobs: dict[str, bytes], call: dict[str, 
     if os.geteuid() != 0 or app["router"]:
         return confined.Fork(lambda: json.dumps(answer(do, app, blobs, call)), deadline)
     # Of what was sent for all apps it gets its own.
-    needed = {digest for _, _, digest in app.get("manifest", ())}
+    needed = answers.contents_of(app)
     own = {**call, "apps": [app], "secrets": {}, "environment": confined.environment()}
     # What this process was started with itself, see plugin_utils/remote.py.
     sent = {**sys.modules["__main__"].sent, "run": do.__module__, "function": "inside", "call": own}
@@ -148,6 +150,8 @@ def answer(do: Do, app: dict[str, Any], blobs: dict[str, bytes], call: dict[str,
     """Return the result of the work on one app, without its secrets and not larger than it may be."""
     try:
         result = without_secrets(do(app, blobs, call), Home(app))
+        if "msg" in result:
+            result["msg"] = answers.cut(app["name"], result["msg"], answers.MESSAGE)
         if "diff" in result and len(json.dumps(result)) > answers.LIMIT:
             title = f"{app['name']}: what changes"
             shown = {"before_header": title, "after_header": title, "before": "", "after": "(too much to be shown)\n"}
@@ -158,7 +162,10 @@ def answer(do: Do, app: dict[str, Any], blobs: dict[str, bytes], call: dict[str,
 
 
 def taken(app: dict[str, Any], said: bytes | confined.Unanswered, verb: str) -> dict[str, Any]:
-    """Return the result that the work on an app answered, as far as it is one."""
+    """Return the result that the work on an app answered, as far as it is one.
+
+    What is in it is visible then and no longer than the control node takes, whatever it grew by.
+    """
     mask = Mask(app["secrets"].values())  # Its own key only the account knows.
     try:
         if isinstance(said, confined.Unanswered):
@@ -166,7 +173,13 @@ def taken(app: dict[str, Any], said: bytes | confined.Unanswered, verb: str) -> 
         if not said.strip():
             raise confined.Unanswered("it ended without an answer")
         result = answers.parsed(said.rstrip().rpartition(b"\n")[2], answers.APP)
-        return told(app, result["msg"]) if verb == "status" and result.get("failed") and "msg" in result else result
+        answers.see(result, app, ASKED.get(verb, ""))
+        if "msg" in result:
+            text = answers.visible(mask.end(result["msg"], answers.MESSAGE + 1))
+            result["msg"] = named(app, answers.cut(app["name"], text, answers.MESSAGE))
+        if len(json.dumps(result)) > answers.LIMIT:
+            raise answers.Untrue(f"all of it visible, it is longer than {answers.LIMIT} characters")
+        return told(app, result["msg"]) if verb == "status" and result.get("failed") else result
     except confined.Unanswered as why:
         wrong = str(why)
     except answers.Untrue as why:
@@ -215,11 +228,9 @@ def main(call: dict[str, Any], contents: bytes, do: Do = work) -> dict[str, Any]
         if app["name"] in said:
             results[app["name"]] = taken(app, said[app["name"]], verb)
         results[app["name"]].setdefault("release", app.get("release"))
-    failed = [result["msg"] for result in results.values() if result.get("failed")]
     return {
         "apps": results,
-        "changed": any(result["changed"] for result in results.values()),
         "warnings": [warning for result in results.values() for warning in result.pop("warnings", [])],
         "diff": [item for result in results.values() for item in result.pop("diff", [])],
-        **({"failed": True, "msg": "\n\n".join(failed)} if failed else {}),
+        **answers.summed(results),
     }

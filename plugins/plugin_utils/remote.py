@@ -137,7 +137,7 @@ def ask(
     """
     sent = {"boot": BOOT, "start": START, "modules": modules(module), "run": f"{PACKAGE}.{module}", "call": call}
     line = base64.b64encode(zlib.compress(json.dumps(sent).encode()))
-    limit = answers.LIMIT * max(1, len(call.get("apps", ())))
+    limit = (answers.LIMIT + answers.BESIDES) * max(1, len(call.get("apps", ())))
     bounds.install()
     with bounds.up_to(2 * limit):  # With what is said besides, which is no part of the answer.
         given = action._low_level_execute_command(command, in_data=line + b"\n" + contents, **options)

@@ -49,11 +49,12 @@ class Host:
         """Answer the first call with the first of ``answers`` and so on."""
         self.answers = list(answers)
         self.calls: list[dict[str, Any]] = []
+        self.diff = False
 
     def run(self, **arguments: Any) -> dict[str, Any]:
         """Run the action with these arguments."""
         task = Task()
-        task.args = arguments
+        task.args, task.diff = arguments, self.diff
         loader = DataLoader()
         action = release.ActionModule(task, CONNECTION, PlayContext(), loader, Templar(loader=loader), None)
         with pytest.MonkeyPatch.context() as patch:
@@ -172,11 +173,102 @@ def test_a_host_that_has_all_is_asked_once(tmp_path: Path) -> None:
     assert len(host.calls) == 1
 
 
-def test_a_host_that_refuses_is_not_asked_again(tmp_path: Path) -> None:
-    """One app is refused, another lacks contents: nothing more is sent."""
+def three(folder: Path) -> dict[str, str]:
+    """Write three large sources, each an app's; return the sha256 of each one's file."""
+    for name in ("mallory", "alice", "bob"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "tool").write_text(name * (release.INLINE // 4))
+    return {file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*/tool")}
+
+
+def deploy_three(host: Host, folder: Path, diff: bool = False) -> dict[str, Any]:
+    """Deploy them at once."""
+    names = ("mallory", "alice", "bob")
+    programs = dict.fromkeys(names, {"app": "a", "standby": "b"})
+    host.diff = diff
+    return host.run(apps=[app(name, folder=str(folder / name)) for name in names], programs=programs)
+
+
+LATER = {"changed": True, "release": "0123456789ab"}
+LOCKED = {"changed": False, "failed": True, "msg": "app mallory: another deploy is under way"}
+SHOWN = {"before_header": "x", "after_header": "x", "before": "", "after": ""}
+
+
+def test_what_an_app_lacks_is_sent_whatever_became_of_the_others(tmp_path: Path) -> None:
+    """Who ended is not worked on again, and what both calls told is told once, in the order of the apps."""
+    digests = three(tmp_path)
+    lacks = {name: {"changed": True, "missing": [digests[name]]} for name in ("alice", "bob")}
+    broken = {"changed": False, "failed": True, "msg": "app bob: it does not start"}
+    host = Host(
+        {"changed": True, "failed": True, "msg": "x", "apps": {"mallory": LOCKED, **lacks}, "warnings": ["one"]},
+        {"changed": True, "failed": True, "msg": "y", "apps": {"alice": LATER, "bob": broken}, "warnings": ["two"]},
+    )
+    result = deploy_three(host, tmp_path)
+    first, second = host.calls
+    assert [one["name"] for one in first["apps"]] == ["mallory", "alice", "bob"]
+    assert [one["name"] for one in second["apps"]] == ["alice", "bob"]
+    assert second["contents"].keys() == {digests["alice"], digests["bob"]}
+    assert result["apps"] == {"mallory": LOCKED, "alice": LATER, "bob": broken}
+    assert list(result["apps"]) == ["mallory", "alice", "bob"]
+    assert (result["changed"], result["failed"]) == (True, True)
+    assert result["msg"] == f"{LOCKED['msg']}\n\n{broken['msg']}"
+    assert result["warnings"] == ["one", "two"]
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_changed_is_told_of_both_calls(changed: bool, tmp_path: Path) -> None:
+    """That an app lacked something has changed nothing."""
+    lacks = {"changed": True, "missing": [three(tmp_path)["alice"]]}
+    idle, after = {"changed": False}, {**SHOWN, "after": "y"}
+    host = Host(
+        {"changed": True, "apps": {"mallory": {"changed": changed}, "alice": lacks, "bob": idle}, "diff": [SHOWN]},
+        {"changed": False, "apps": {"alice": idle}, "diff": [after]},
+    )
+    result = deploy_three(host, tmp_path, diff=True)
+    assert (result["changed"], result["diff"]) == (changed, [SHOWN, after])
+    assert "failed" not in result
+
+
+def test_a_host_that_gives_no_second_answer_has_failed_and_told_the_first(tmp_path: Path) -> None:
+    digests = three(tmp_path)
+    lacks = {"changed": True, "missing": [digests["alice"]]}
+    first = {"changed": True, "failed": True, "msg": "x", "apps": {"mallory": LOCKED, "alice": lacks, "bob": LATER}}
+    result = deploy_three(Host(first, {"failed": True, "msg": "host: gone"}), tmp_path)
+    assert result["apps"] == {"mallory": LOCKED, "bob": LATER}
+    assert (result["changed"], result["failed"], result["msg"]) == (True, True, f"{LOCKED['msg']}\n\nhost: gone")
+
+
+def test_an_app_that_goes_on_lacking_what_was_sent_has_failed(tmp_path: Path) -> None:
+    """Also one that says so of a small source, all of which came with the first call."""
+    [digest, _] = source(tmp_path, 100)
+    lacks = {"changed": True, "apps": {"shop": {"changed": True, "missing": [digest]}}}
+    host = Host(lacks, json.loads(json.dumps(lacks)))
+    result = deploy(host, tmp_path)
+    assert len(host.calls) == 2
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert result["msg"].startswith("app shop: account shop still lacks contents that were sent.")
+    assert result["apps"]["shop"]["failed"]
+
+
+def test_an_app_that_failed_is_not_worked_on_again_though_it_lacks_contents(tmp_path: Path) -> None:
     _, large = source(tmp_path, release.INLINE)
-    host = Host({"failed": True, "msg": "no", "apps": {"shop": {"changed": True, "missing": [large]}}})
-    assert deploy(host, tmp_path)["failed"]
+    failed = {"changed": False, "failed": True, "msg": "app shop: no", "missing": [large]}
+    host = Host({"changed": False, "failed": True, "msg": "app shop: no", "apps": {"shop": failed}})
+    assert deploy(host, tmp_path)["msg"] == "app shop: no"
+    assert len(host.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"changed": True, "missing": ["ab" * 32]}, {"changed": False, "failed": True}],
+    ids=["contents of no app", "no message"],
+)
+def test_a_host_that_says_what_is_not_so_is_not_believed(said: dict[str, Any], tmp_path: Path) -> None:
+    source(tmp_path, 100)
+    host = Host({"changed": True, "failed": bool(said.get("failed")), "apps": {"shop": said}})
+    result = deploy(host, tmp_path)
+    assert result["failed"]
+    assert "host: its answer is not believed" in result["msg"]
     assert len(host.calls) == 1
 
 
