@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ansible_collections.hosted.flask.plugins.module_utils.answers import ENTRY, RELEASE, Untrue, parsed, taken
-from ansible_collections.hosted.flask.plugins.module_utils.files import contents, last, write
+from ansible_collections.hosted.flask.plugins.module_utils.files import contents, discard, last, write
 from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
 from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask
@@ -242,12 +242,22 @@ class Home:
             file.flush()
             yield
 
+    def clear_lock(self) -> None:
+        """Remove what lies in the place of the app's lock and cannot be locked, so that nobody holds it."""
+        lock = self.root / ".lock"
+        try:
+            open(lock, "a+", opener=no_link).close()
+        except FileNotFoundError:
+            return
+        except OSError:
+            discard(lock)
+
     def _locked(self, deadline: float) -> TextIO | None:
         """Return the locked file, None where who had it before removed the app and the file with it."""
         lock = self.root / ".lock"
         with contextlib.ExitStack() as held, contextlib.suppress(FileNotFoundError):
             self.root.mkdir(0o710, parents=True, exist_ok=True)
-            file = held.enter_context(open(lock, "a+", opener=private))
+            file = held.enter_context(open(lock, "a+", opener=no_link))
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -340,3 +350,8 @@ def private(path: str, flags: int) -> int:
         os.close(file)
         raise OSError(errno.EINVAL, "no file", path)
     return file
+
+
+def no_link(path: str, flags: int) -> int:
+    """Open a file as :func:`private` does, and none that a link leads to: behind one to nowhere a lock never comes."""
+    return private(path, flags | os.O_NOFOLLOW)

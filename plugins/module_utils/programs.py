@@ -173,6 +173,8 @@ class Programs:
 
         :raises Refused: supervisord is there and cannot be asked, or something goes on.
         """
+        if not os.path.isdir(os.path.dirname(self.socket)):
+            return  # Its unit does not run: the socket's folder is there before supervisord is.
         self._wait_for_socket()
         try:
             groups = {info["group"] for info in self.known_all()}

@@ -298,6 +298,7 @@ def absent(home: Home, purge: bool, check: bool) -> Result:
     result: Result = {"changed": True, "actions": actions, "diff": told(home, actions)}
     if check:
         return {**result, **kept}
+    home.clear_lock()
     with home.lock():
         # Without them nothing of it is started again, should supervisord itself start meanwhile.
         discard(home.ini)

@@ -1287,6 +1287,28 @@ def test_an_absent_app_of_a_supervisord_that_does_not_tell(short: Path, monkeypa
     assert not shop.root.exists()
 
 
+def test_an_absent_app_whose_supervisord_was_stopped_is_not_waited_for(tmp_path: Path) -> None:
+    """On a server the folder of its socket is there as long as its unit runs."""
+    shop = Home({**completed("shop", home=str(tmp_path)), "supervisor_socket": str(tmp_path / "gone/supervisor.sock")})
+    (shop.root / "releases").mkdir(parents=True)
+    begin = time.monotonic()
+    assert releases.absent(shop, True, False)["changed"]
+    assert time.monotonic() - begin < 5
+    assert not shop.root.exists()
+
+
+@pytest.mark.parametrize("lay", [os.mkfifo, os.mkdir, lambda lock: os.symlink("/nowhere/lock", lock)])
+def test_what_lies_in_the_place_of_a_lock_keeps_no_app(lay: Callable[[Path], None], tmp_path: Path) -> None:
+    """It is refused, be it a link behind which no lock ever comes, and goes with the app."""
+    shop = Home({**completed("shop", home=str(tmp_path)), "supervisor_socket": str(tmp_path / "gone/supervisor.sock")})
+    shop.root.mkdir(parents=True)
+    lay(shop.root / ".lock")
+    with pytest.raises(OSError), shop.lock():  # noqa: PT011  which one depends on what lies there
+        pass
+    assert releases.absent(shop, True, False)["changed"]
+    assert not shop.root.exists()
+
+
 def test_an_absent_app_keeps_what_it_writes_as_it_ends(short: Path) -> None:
     """An app may bring its state to the disk only when it is stopped."""
     with supervisord(short):
