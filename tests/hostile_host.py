@@ -233,7 +233,8 @@ def truth_of_module() -> dict[str, Any]:
         "changed": True, "failed": False, "rc": 0, "stdout": "/ rw,usrquota", "stderr": "nginx version: nginx/1.22.1",
         "msg": "said", "stat": {"exists": False}, "ssh_ports": [22], "keys_files": [], "login": "password",
         "passwords_off": False, "container": False, "time_daemon": "chrony", "refused": [], "failures": [],
-        "timer": True, "kept": {"shop": "./data"}, "status": {"ActiveState": "active"}, "state": "directory", "uid": 0,
+        "timer": True, "kept": {"shop": "./data"}, "left": {}, "status": {"ActiveState": "active"},
+        "state": "directory", "uid": 0,
         "dest": "/etc/x", "path": "/etc/x", "checksum": "0" * 40, "size": 1, "mode": "0644",
         "ansible_facts": {"getent_passwd": {"root": account, "shop": account}},
     }  # fmt: skip

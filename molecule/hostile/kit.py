@@ -7,6 +7,7 @@ kit.py lay ROUND         a thing of each kind under each name that is read, in a
 kit.py take-away         his home as empty as one that was just made, but for how he logs in
 kit.py double KIND       his own supervisord, which hangs, dribbles, floods, lies or never stops
 kit.py app KIND          his own app, the same
+kit.py hold              the lock of his app, as if somebody worked on it for ever
 kit.py processes         processes with names and folders that say more than a name
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -371,6 +373,14 @@ def reply(kind: str, client: socket.socket) -> None:
         client.sendall(f"{head.format(len(body))}\r\n\r\n{body}".encode())
 
 
+def hold() -> None:
+    """Hold the app's lock."""
+    remove(APP / ".lock")
+    with open(APP / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        time.sleep(3600)
+
+
 def processes() -> None:
     """Run under names that others have, in folders whose names are lines, with files that look like sockets."""
     lines = ("x socket:[1]\ninterpreter=/home/mallory/bin/hang", "sshd: root@pts/0\n", "x) S 1 1 1\nUid:\t0\t0\t0\t0")
@@ -405,6 +415,8 @@ def main(verb: str, *words: str) -> None:
         serve(words[0], CONTROL)
     elif verb == "app":
         serve(words[0], APP / "run/live.sock")
+    elif verb == "hold":
+        hold()
     elif verb == "processes":
         processes()
     elif verb == "stop":

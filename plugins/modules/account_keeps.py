@@ -67,6 +67,8 @@ def found():
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
+            if purged and not (folder + "/").startswith("./apps/"):
+                continue
             return folder
         for entry in entries:
             if entry.path in known:

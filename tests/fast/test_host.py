@@ -510,6 +510,25 @@ def test_a_home_that_root_cannot_look_at_keeps_no_other_one_waiting(
     assert kept in found if kept else found == ""
 
 
+def test_a_folder_that_its_account_closed_is_worth_no_home_that_is_to_be_purged(tmp_path: Path) -> None:
+    """Its own processes cannot read it either; below the apps' it is, for there may be data."""
+    (tmp_path / "apps/shop").mkdir(parents=True)
+
+    def kept(purged: bool, closed: str) -> str:
+        said = f"import os; scan = os.scandir\ndef closed(path):\n if path == {closed!r}: raise PermissionError\n"
+        code = f"{said} return scan(path)\nos.scandir = closed\n{account_keeps.LOOK}"
+        data = json.dumps([str(tmp_path), [], purged])
+        return json.loads(subprocess.run([sys.executable, "-Ic", code], input=data, text=True, stdout=-1).stdout)[
+            "kept"
+        ]
+
+    assert kept(True, "./apps") == "./apps"
+    (tmp_path / "apps/shop").rmdir()
+    (tmp_path / ".config").mkdir()
+    assert kept(True, "./.config") == ""
+    assert kept(False, "./.config") == "./.config"
+
+
 # --- processes of accounts
 
 STUBBORN = (
@@ -574,6 +593,23 @@ def test_all_that_an_account_runs_ends(capsys: pytest.CaptureFixture[str], monke
         assert (gentle.wait(10), stubborn.wait(10)) == (-signal.SIGTERM, -signal.SIGKILL)
         assert other.poll() is None
         assert run()["changed"] is False
+
+
+def test_an_account_whose_processes_do_not_end_keeps_no_other_open(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = {name: pwd.struct_passwd((name, "x", uid, uid, "", "/", "")) for uid, name in enumerate(("bob", "shop"))}
+    monkeypatch.setattr(pwd, "getpwnam", entries.__getitem__)
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.run_command", lambda *_: (0, "", ""))
+    monkeypatch.setattr(account_processes, "running", lambda uid: [7] if uid == 0 or asked != [0, 1] else [])
+    monkeypatch.setattr(account_processes, "end", lambda uid, _: asked.append(uid) or [7][uid:])
+    asked: list[int] = []
+    with patch_module_args({"accounts": ["bob", "shop"]}), pytest.raises(SystemExit):
+        account_processes.main()
+    answer = json.loads(capsys.readouterr().out)
+    assert asked == [0, 1]
+    assert (answer["ended"], answer["left"]) == ({"bob": [7], "shop": [7]}, {"bob": [7]})
+    assert not answer.get("failed")
 
 
 # --- rules

@@ -90,9 +90,21 @@ def test_files_of_all_kinds_everywhere(mallory, alice):
     assert alice.ask().text == version
 
 
-def test_a_removal_ends_and_leaves_the_others_alone(mallory, alice, bob):
+def test_a_removal_ends_and_leaves_the_others_alone(host, mallory, alice, bob):
+    """Whatever he holds, and whatever his supervisord says: what he runs ends, and with his data his account goes."""
+    # As role server makes accounts; one that an admin made stays open to who logs in to it.
+    host.check_output("usermod --comment 'hosted.flask account' mallory")
+    mallory.kit("hold", background=True)
+    mallory.kit("double", "lie", background=True)
+    assert host.run(f"ps --User {mallory.uid} --format args").stdout.count("kit.py") >= 2
     found = run("remove", "-e", "app=mallory", "-e", "purge=true", *BOUND)
     mallory.messages(found)
+    assert found.code == 0, found.text
+    left = f"ps --User {mallory.uid} --user {mallory.uid} --no-headers --format pid,args"
+    assert host.run(left).stdout == "", found.text
+    assert not host.user("mallory").exists, found.text
+    assert not host.file("/etc/ssh/authorized_keys.d/mallory").exists
+    assert not host.file("/home/mallory").exists
     assert (alice.ask().status, bob.ask().status) == (200, 200), found.text
     assert found.seconds < WORK + OVER
 
