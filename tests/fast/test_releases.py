@@ -481,8 +481,8 @@ def preparations_that_fail(site: Site) -> None:
     assert "ended with 3" in message
     assert "half\nwhy" in message
     venvs = sorted((site.root / "venvs").iterdir())
-    (site.source / "requirements.txt").write_text("no name of a package\n")
-    refused(site, PLAIN, "no name of a package")
+    (site.source / "requirements.txt").write_text("flask ==none\n")
+    refused(site, PLAIN, "flask ==none")
     assert sorted((site.root / "venvs").iterdir()) == venvs
 
 
