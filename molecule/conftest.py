@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # visitors
 
 # An account may have put something else than a file there, which has no end.
 LOGS = (
-    'find /home/*/logs "$1"/.hosted/logs /var/log/nginx/error.log -name "*.log" -type f -exec tail -vn 15 {} +;'
-    ' journalctl -qn 15 --no-pager -u nginx -u "supervisord@*"'
+    'find /home/*/logs "$1"/.hosted/logs /var/log/nginx/error.log -name "*.log" -type f -size -64M'
+    ' -exec tail -vn 15 {} +; journalctl -qn 15 --no-pager -u nginx -u "supervisord@*"'
 )
 
 
