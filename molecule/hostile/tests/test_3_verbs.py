@@ -33,11 +33,10 @@ def test_an_interpreter_that_hangs_beside_processes_that_lie(mallory, alice, bob
     assert found.seconds < 20 + OVER
 
 
-@pytest.mark.parametrize(("python", "why"), [("lines", "something else than its version"), ("wrong", "Python 3.1,")])
-def test_an_interpreter_that_lies(mallory, python, why):
-    found = run("deploy", "--check", "-e", f'{{"mallory_more": {{"python": "/home/mallory/bin/{python}"}}}}')
+def test_an_interpreter_that_lies(mallory):
+    found = run("deploy", "--check", "-e", '{"mallory_more": {"python": "/home/mallory/bin/lines"}}')
     assert found.code != 0
-    assert why in " ".join(mallory.messages(found))
+    assert "something else than its version" in " ".join(mallory.messages(found))
 
 
 def test_a_supervisord_that_hangs(mallory, alice, bob):
