@@ -66,7 +66,8 @@ def server(host) -> str:
 def test_commands_are_marked() -> None:
     """No command hides from this test: a block of a console says where it is run, but for the tests' own."""
     unmarked = [text for kind, _, language, text in BLOCKS if language == "console" and kind is None]
-    own = ["$ bin/test fast", "$ bin/test", "$ tests/powercut", "$ tests/limits"]
+    own = ["$ bin/test fast", "$ bin/test", "$ bin/test molecule hostile", "$ tests/fuzz", "$ tests/powercut",
+           "$ tests/limits"]  # fmt: skip
     assert [line.split("#")[0].strip() for line in "".join(unmarked).splitlines()] == own
     assert {name for name, _ in COMMANDS} == {"here", "server", "account"}
 
@@ -109,7 +110,7 @@ def test_every_command(host, clone: Path) -> None:
 def test_the_skeletons_own_commands(clone: Path) -> None:
     """A developer who follows app_skeleton/README.md has an app that is tested and runs, and locks that fit."""
     folder = clone / "app_skeleton"
-    develop, lock = re.findall(r"```console\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    develop, broker, lock = re.findall(r"```console\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     commands = re.sub(r"^\$ ", "", develop, flags=re.MULTILINE).splitlines()
     assert commands[-1] == "flask run --debug"
     port = 18141  # No visitor's end of a connection takes it meanwhile.
@@ -121,6 +122,11 @@ def test_the_skeletons_own_commands(clone: Path) -> None:
         "kill $app",
     ]))  # fmt: skip
     assert json.loads((folder / "status").read_text())["database"] == "ok"
+    if shutil.which("redis-server"):
+        *made, served = re.sub(r"^\$ ", "", broker, flags=re.MULTILINE).splitlines()
+        wait = 'for _ in $(seq 100); do [ ! -S "$folder/redis.sock" ] || break; sleep 0.1; done'
+        there = 'test -S "$folder/redis.sock"; there=$?; kill $server; exit $there'
+        run(folder, "\n".join([*made, f"{served} >/dev/null & server=$!", wait, there]))
     before = {name: (folder / name).read_text() for name in ("requirements.txt", "requirements-dev.txt")}
     uv = CHECKOUT / ".venv-test/bin"
     run(folder, f"PATH={uv}:$PATH\n" + re.sub(r"^\$ ", "", lock, flags=re.MULTILINE))
