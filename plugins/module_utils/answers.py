@@ -24,6 +24,7 @@ UNSEEN = re.compile(
     "\U000e0000-\U000e007f]"
 )
 LARGEST = 1 << 63
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # of an app, an account, a service
 RELEASE = re.compile(r"[0-9A-Za-z._-]{1,64}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PATH = re.compile(r"/[^\x00-\x1f\x7f]{0,4000}")

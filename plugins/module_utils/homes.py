@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from ansible_collections.hosted.flask.plugins.module_utils.answers import ENTRY, RELEASE, Untrue, parsed, taken
+from ansible_collections.hosted.flask.plugins.module_utils.answers import ENTRY, NAME, RELEASE, Untrue, parsed, taken
 from ansible_collections.hosted.flask.plugins.module_utils.files import contents, discard, last, write
 from ansible_collections.hosted.flask.plugins.module_utils.masking import Mask
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Programs, Refused
@@ -41,7 +41,6 @@ DESCRIPTION = {
     "services": [dict],
     "secrets": [str],
 }
-SERVICE = re.compile(r"[a-z][a-z0-9_]{0,30}")  # as plugin_utils/apps.py has it
 KEY = re.compile(r"[!-~]{16,}")  # one word: what an app would keep as its key in a file
 SETS_KEY = re.compile(r"\s*(export\s+)?SECRET_KEY=(.*)")
 
@@ -105,7 +104,7 @@ class Home:
             rows = description["manifest"]
             if any([type(part) for part in row] != [str, int, str] for row in rows):
                 return {}
-            if not all(SERVICE.fullmatch(service["name"]) for service in description["services"]):
+            if not all(NAME.fullmatch(service["name"]) for service in description["services"]):
                 return {}
         except (OSError, ValueError, RecursionError, LookupError, TypeError):
             return {}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.hosted.flask.plugins.module_utils.answers import NAME
 from ansible_collections.hosted.flask.plugins.module_utils.masking import without_credentials
 from ansible_collections.hosted.flask.plugins.plugin_utils.credentials import TREES, close, environment_for, shown
 from ansible_collections.hosted.flask.plugins.plugin_utils.frontends import HASHED, LOCKS, MADE
@@ -24,7 +25,6 @@ from ansible_collections.hosted.flask.plugins.plugin_utils.source import content
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORMS = ("local", "server")
-NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 MOUNT = re.compile(r"/|(/[A-Za-z0-9._~-]+)+")
 DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 MODULE = re.compile(r"([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)(\(\))?")
