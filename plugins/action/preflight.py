@@ -32,12 +32,16 @@ except ImportError:
 RELEASES = {"12", "13"}
 NOBODY = 65534  # the number of Debian's account of that name, and of what has no owner in a namespace
 STAMPS = {"server": "/var/lib/hosted.flask"}
-# Variables of these roles shape the host layer, so a change of one provisions the host again.
-HOST_ROLES = ("server", "supervisord", "tls", "nginx")
+# Variables of these roles shape the host layer, so a change of one provisions the host again; that of a role of the
+# front the front alone.
+SYSTEM_ROLES, FRONT_ROLES = ("server", "supervisord"), ("tls", "nginx")
 # Plugins that do these roles' work.
-HOST_PLUGINS = ("modules/nginx_sites.py", "modules/certificates.py", "modules/host_facts.py", "modules/host_files.py",
-                "modules/account_homes.py", "modules/firewall.py", "module_utils/certificates.py",
-                "module_utils/files.py", "module_utils/processes.py")  # fmt: skip
+SYSTEM_PLUGINS = ("modules/host_facts.py", "modules/host_files.py", "modules/account_homes.py", "modules/firewall.py",
+                  "module_utils/files.py", "module_utils/processes.py")  # fmt: skip
+FRONT_PLUGINS = ("modules/nginx_sites.py", "modules/certificates.py", "modules/host_files.py",
+                 "module_utils/certificates.py", "module_utils/files.py")  # fmt: skip
+# What the firewall lets in.
+PORTS = ("nginx_http_port", "nginx_https_port")
 # Variables of theirs that are for one run, and those whose keys must not be guessed from the stamp.
 NOT_STAMPED = ("tls_renew", "tls_certificates", "tls_acme_eab")
 # What these roles know of an app.
@@ -120,6 +124,7 @@ class ActionModule(ActionBase):
         for app in apps:
             place(app, platform, host, base, front, domains)
         stamp = self._stamp(apps, task_vars, [domains, pairs])
+        before = host.get("stamp", "")
         if platform == "local":
             whole = host["supervisord"]
         else:
@@ -146,7 +151,8 @@ class ActionModule(ActionBase):
             problems=problems,
             # What a folder holds shapes the front: without all of them there is nothing to compare with the stamp.
             comparable=all("folder" in app or app["state"] == "absent" for app in apps),
-            provisioned=alone or (host.get("stamp") == stamp and whole),
+            provisioned=alone or (before == stamp and whole),
+            system_provisioned=alone or (before.partition("-")[0] == stamp.partition("-")[0] and whole),
             # Ansible would look for it in a round trip of its own.
             ansible_facts={"discovered_interpreter_python": host["python"]},
         )
@@ -381,21 +387,41 @@ class ActionModule(ActionBase):
         return problems.found
 
     def _stamp(self, apps: list[dict[str, Any]], task_vars: dict[str, Any], tls: list[dict[str, str]]) -> str:
-        """Hash all that shapes the host layer: the roles, their variables, what they know of the apps and domains."""
+        """Hash all that shapes the host layer: the roles, their variables, what they know of the apps and domains.
+
+        :returns: a hash of the system and one of the front, joined by ``-``.
+        """
+        rest = ("root", "state", "purge")
+        system = [{key: app[key] for key in ("name", "account", *rest)} for app in apps]
+        known = [{key: app[key] for key in (*KNOWN_KEYS, *rest)} for app in apps]
+        parts = (
+            (SYSTEM_ROLES, SYSTEM_PLUGINS, PORTS, system),
+            (FRONT_ROLES, FRONT_PLUGINS, (), [known, tls]),
+        )
+        return "-".join(self._hash(*part, task_vars) for part in parts)
+
+    def _hash(
+        self,
+        roles: tuple[str, ...],
+        plugins: tuple[str, ...],
+        more: tuple[str, ...],
+        facts: Any,
+        task_vars: dict[str, Any],
+    ) -> str:
+        """Return a hash of roles, their plugins, their variables and ``more``, and of what else they know."""
         digest = hashlib.sha256()
-        for role in HOST_ROLES:
+        for role in roles:
             for file in sorted((rows.ROOT / "roles" / role).rglob("*")):
                 if file.is_file():
                     digest.update(f"{file.relative_to(rows.ROOT)}\n".encode() + file.read_bytes())
-        for name in HOST_PLUGINS:
+        for name in plugins:
             digest.update((rows.ROOT / "plugins" / name).read_bytes())
         variables = {
             key: self._templar.template(value)
             for key, value in sorted(task_vars.items())
-            if key.startswith(tuple(f"{role}_" for role in HOST_ROLES)) and key not in NOT_STAMPED
+            if key.startswith((*(f"{role}_" for role in roles), *more)) and key not in NOT_STAMPED
         }
-        known = [{key: app[key] for key in (*KNOWN_KEYS, "root", "state", "purge")} for app in apps]
-        digest.update(json.dumps([variables, known, tls], sort_keys=True, default=str).encode())
+        digest.update(json.dumps([variables, facts], sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
 
 

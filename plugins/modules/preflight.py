@@ -87,6 +87,10 @@ provisioned:
   description: Whether the host layer last converged with what it would converge with now.
   type: bool
   returned: success
+system_provisioned:
+  description: Whether that is so of all but the front, that is of roles server and supervisord.
+  type: bool
+  returned: success
 tls:
   description: Where each domain's certificate comes from, domains without one left out; C(_) is all other names.
   type: dict

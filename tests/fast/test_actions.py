@@ -521,3 +521,25 @@ def test_what_a_module_imports_travels_with_it_and_nothing_else() -> None:
         code = f"import json, sys; sent = {{'modules': json.loads(sys.stdin.read())}}\n{boot}"
         run = subprocess.run([BIN / "python", "-Ic", code], input=json.dumps(sent), capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "parts"),
+    [
+        ({"server_open_ports": ["25"]}, {"system"}),
+        ({"supervisord_minfds": 2048}, {"system"}),
+        ({"nginx_http_port": 8080}, {"system", "front"}),
+        ({"nginx_client_max_body_size": "2m"}, {"front"}),
+        ({"tls_acme_email": "admin@example.org"}, {"front"}),
+        ({"uwsgi_processes": 3, "tls_renew": True}, set()),
+    ],
+    ids=["server", "supervisord", "port", "nginx", "tls", "none"],
+)
+def test_a_stamp_tells_the_system_from_the_front(variables: dict[str, Any], parts: set[str]) -> None:
+    def stamp(given: dict[str, Any]) -> list[str]:
+        action = preflight.ActionModule.__new__(preflight.ActionModule)
+        action._templar = Templar(loader=DataLoader(), variables=given)
+        return action._stamp([], given, [{}, {}]).split("-")
+
+    changed = [before != after for before, after in zip(stamp({}), stamp(variables), strict=True)]
+    assert {name for name, other in zip(("system", "front"), changed, strict=True) if other} == parts
