@@ -1,7 +1,7 @@
 """A browser that visits a deployed app_skeleton, and what may not happen in it.
 
 ``HOSTED_BROWSER_URL`` says where it is deployed, or several such places, separated by spaces. The browser is Debian's
-chromium. Each step's picture is kept in ``.cache/test/screenshots/``.
+chromium without a screen. Each step's picture is kept in ``.cache/test/screenshots/``.
 """
 
 import json
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-CHROMIUM = "/usr/bin/chromium"
+CHROMIUM = "/usr/bin/chromium-headless-shell"
 FLAGS = """
     --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync
