@@ -36,9 +36,9 @@ STAMPS = {"server": "/var/lib/hosted.flask"}
 # front the front alone.
 SYSTEM_ROLES, FRONT_ROLES = ("server", "supervisord"), ("tls", "nginx")
 # Plugins that do these roles' work.
-SYSTEM_PLUGINS = ("modules/host_facts.py", "modules/host_files.py", "modules/account_homes.py", "modules/firewall.py",
-                  "module_utils/files.py", "module_utils/processes.py")  # fmt: skip
-FRONT_PLUGINS = ("modules/nginx_sites.py", "modules/certificates.py", "modules/host_files.py",
+SYSTEM_PLUGINS = ("modules/host_facts.py", "modules/host_files.py", "modules/packages.py", "modules/account_homes.py",
+                  "modules/firewall.py", "module_utils/files.py", "module_utils/processes.py")  # fmt: skip
+FRONT_PLUGINS = ("modules/nginx_sites.py", "modules/certificates.py", "modules/host_files.py", "modules/packages.py",
                  "module_utils/certificates.py", "module_utils/files.py")  # fmt: skip
 # What the firewall lets in.
 PORTS = ("nginx_http_port", "nginx_https_port")

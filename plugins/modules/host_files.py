@@ -33,6 +33,11 @@ options:
         type: list
         elements: str
         default: []
+  units:
+    description: Units of systemd that are to run from then on, and after each boot.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode: {support: full, description: Writes nothing and runs nothing.}
   diff_mode: {support: full, description: Shows each file.}
@@ -45,10 +50,22 @@ EXAMPLES = r"""
       - path: /etc/systemd/journald.conf.d/limit.conf
         content: "[Journal]\nSystemMaxUse=500M\n"
         apply: [systemctl restart systemd-journald.service]
+
+- name: Rotate logs each hour
+  hosted.flask.host_files:
+    files:
+      - path: /etc/systemd/system/rotate.timer
+        content: "[Timer]\nOnCalendar=hourly\n[Install]\nWantedBy=timers.target\n"
+        apply: [systemctl daemon-reload, systemctl try-restart rotate.timer]
+    units: [rotate.timer]
 """
 RETURN = r"""
 files:
   description: The paths that changed.
+  type: list
+  returned: success
+units:
+  description: The units that were not enabled or did not run.
   type: list
   returned: success
 """
@@ -63,12 +80,28 @@ from ansible_collections.hosted.flask.plugins.module_utils.files import put
 
 # The commands that a run has still to run, from before its first file until after its last command.
 OWED = Path("/var/lib/hosted.flask/owed.json")
+SHOWN = ("--property=UnitFileState", "--property=ActiveState")
+RUNS = ("active", "activating", "reloading")
 
 
 def commands(files: list[dict[str, Any]]) -> list[str]:
     """Return the commands of these files, the checks first, each once."""
     said = [file["check"] for file in files] + [command for file in files for command in file["apply"]]
     return list(dict.fromkeys(filter(None, said)))
+
+
+def rests(shown: str, units: list[str]) -> list[str]:
+    """Return the units that are not enabled or do not run.
+
+    :param shown: what systemd says of each, in this order.
+    """
+    states = [dict(line.partition("=")[::2] for line in words.splitlines()) for words in shown.split("\n\n")]
+    states += [{}] * len(units)
+    return [
+        unit
+        for unit, state in zip(units, states, strict=False)
+        if state.get("UnitFileState") != "enabled" or state.get("ActiveState") not in RUNS
+    ]
 
 
 def main() -> None:
@@ -80,9 +113,13 @@ def main() -> None:
         "apply": {"type": "list", "elements": "str", "default": []},
     }
     module = AnsibleModule(
-        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": options}},
+        argument_spec={
+            "files": {"type": "list", "elements": "dict", "required": True, "options": options},
+            "units": {"type": "list", "elements": "str", "default": []},
+        },
         supports_check_mode=True,
     )
+    units = module.params["units"]
     wanted = {Path(file["path"]): file["content"] for file in module.params["files"]}
     before = {path: path.read_text() if path.is_file() else "" for path in wanted}
     changed = [path for path in wanted if before[path] != wanted[path]]
@@ -118,7 +155,11 @@ def main() -> None:
             module.fail_json(msg=f"the host refuses the new files, the earlier ones are back: {refused}", diff=diff)
         if due:
             owe([])
-    module.exit_json(changed=bool(changed or due), files=[str(path) for path in changed], diff=diff)
+    idle = rests(module.run_command(["systemctl", "show", *SHOWN, *units])[1], units) if units else []
+    if idle and not module.check_mode and (words := run(f"systemctl enable --now {' '.join(idle)}")):
+        module.fail_json(msg=words, diff=diff)
+    changed_any = bool(changed or due or idle)
+    module.exit_json(changed=changed_any, files=[str(path) for path in changed], units=idle, diff=diff)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from ansible_collections.hosted.flask.plugins.modules import (
     firewall,
     host_facts,
     host_files,
+    packages,
 )
 
 # --- how ssh comes in
@@ -773,3 +774,39 @@ def test_rules_that_nobody_comes_through_are_refused(monkeypatch: pytest.MonkeyP
 def test_rules_that_were_undone_meanwhile_are_refused() -> None:
     error, _ = act(0, kept={"failed": True, "msg": "the new rules were undone"})
     assert "the new rules were undone" in str(error)
+
+
+# --- packages
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "there"),
+    [
+        ("Package: a\nStatus: install ok installed\nDescription: of it\n more: words", True),
+        ("Package: a\nEssential: yes\nStatus: hold ok installed", True),
+        ("Package: a\nStatus: deinstall ok config-files", False),
+        ("Package: a\nStatus: install reinstreq half-installed", False),
+        ("Package: b\nStatus: install ok installed\nDescription: x\n Package: a", False),
+        ("", False),
+    ],
+    ids=["installed", "held", "removed", "half", "named_only", "none"],
+)
+def test_a_package_is_installed_where_dpkg_says_so(paragraph: str, there: bool) -> None:
+    others = "Package: first\nStatus: install ok installed\n"
+    assert ("a" in packages.installed(f"{others}\n{paragraph}\n\n{others}")) is there
+
+
+# --- units
+
+
+def test_units_that_rest_are_those_that_systemd_does_not_say_to_run() -> None:
+    good, bad = "UnitFileState=enabled\nActiveState=active", "UnitFileState=enabled\nActiveState=inactive"
+    off, gone = "UnitFileState=disabled\nActiveState=active", "UnitFileState=\nActiveState=inactive"
+    shown = "\n\n".join((bad, good, off, gone)) + "\n"
+    assert host_files.rests(shown, ["stopped", "runs", "off", "gone", "not told"]) == [
+        "stopped",
+        "off",
+        "gone",
+        "not told",
+    ]
+    assert host_files.rests("", ["a"]) == ["a"]

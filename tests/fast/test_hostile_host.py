@@ -56,6 +56,7 @@ PLAIN = """
       register: asked
     - ansible.builtin.copy: {content: "{{ asked }} {{ ansible_facts }}", dest: /etc/x, mode: "0644"}
     - hosted.flask.host_files: {files: []}
+    - hosted.flask.packages: {names: [nginx-light]}
 """
 TIMES = ("before", "after")
 # What is known of the hosts, and of an honest one, written where nothing of a host is asked.

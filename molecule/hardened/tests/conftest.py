@@ -86,8 +86,8 @@ class Host:
         return self.host.run("nft -s -t list table inet hosted_flask").stdout
 
     def provision(self, *words: str, **more: object) -> subprocess.CompletedProcess:
-        """Provision this host with other variables."""
-        return playbook("playbooks/provision.yml", "--limit", self.name, "-e", json.dumps(more), *words)
+        """Let role server do its work on this host, with other variables."""
+        return playbook("molecule/hardened/resources/server.yml", "--limit", self.name, "-e", json.dumps(more), *words)
 
 
 @pytest.fixture
