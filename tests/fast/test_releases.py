@@ -34,7 +34,7 @@ from ansible_collections.hosted.flask.plugins.module_utils.answers import WORK
 from ansible_collections.hosted.flask.plugins.module_utils.homes import Home
 from ansible_collections.hosted.flask.plugins.module_utils.programs import Refused
 from ansible_collections.hosted.flask.plugins.module_utils.shipping import Shipment
-from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask, listens
+from ansible_collections.hosted.flask.plugins.module_utils.sockets import ask, listens, supervisor
 from ansible_collections.hosted.flask.plugins.module_utils.switch import Switch
 from ansible_collections.hosted.flask.plugins.plugin_utils import remote
 from ansible_collections.hosted.flask.plugins.plugin_utils.requirements import Requirements
@@ -232,6 +232,10 @@ class Site:
         states = self.states()
         assert states[""] in ("RUNNING", "STARTING")
         assert "-standby" not in states
+        # A pipe that its program has closed can keep supervisord busy for ever.
+        api = supervisor(str(self.home / "run/supervisor.sock")).supervisor
+        pids = [info["pid"] for info in api.getAllProcessInfo() if info["name"].partition("-")[0] == self.name]
+        assert {os.readlink(f"/proc/{pid}/fd/0").partition(":")[0] for pid in pids if pid} == {"pipe"}
         assert [path for path in self.root.rglob("*.partial")] == []
 
 
