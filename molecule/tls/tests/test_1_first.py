@@ -3,6 +3,7 @@
 import json
 import re
 
+import pytest
 from asking import recap
 from conftest import FILES, UNIT
 from cryptography import x509
@@ -62,6 +63,7 @@ def test_private_keys_are_for_root_alone(site):
         assert site.host.run(f"su www-data -s /bin/sh -c 'cat {path}'").rc != 0
 
 
+@pytest.mark.usefixtures("once")
 def test_a_key_is_in_no_output_and_in_no_other_file(site):
     run = site.play("provision", "--diff", "-vvv")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -75,6 +77,7 @@ def test_a_key_is_in_no_output_and_in_no_other_file(site):
     ]
 
 
+@pytest.mark.usefixtures("once")
 def test_nothing_is_left_to_do(site):
     assert site.deploy() == 0
     assert site.deploy("--check") == 0
@@ -82,6 +85,7 @@ def test_nothing_is_left_to_do(site):
     assert recap(run)[site.name]["changed"] == 0, run.stdout
 
 
+@pytest.mark.usefixtures("once")
 def test_status_asks_through_the_front(site, tmp_path):
     run = site.play("status", json=str(tmp_path / "status.json"))
     assert run.returncode == 0, run.stdout + run.stderr
@@ -89,6 +93,7 @@ def test_status_asks_through_the_front(site, tmp_path):
     assert {row["app"]: row["front"] for row in rows} == dict.fromkeys(["shop", "paper", "blog", "bank", "plain"], "ok")
 
 
+@pytest.mark.usefixtures("once")
 def test_a_deploy_says_https(site):
     said = site.play("deploy").stdout
     assert f"- https://{site.full('shop')}/\n" in said
