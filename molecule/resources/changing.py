@@ -124,7 +124,7 @@ class App:
     # --- its visitors
 
     @contextmanager
-    def visited(self, rate: float = 120, *more: Client) -> Iterator[Visitors]:
+    def visited(self, rate: float = 60, *more: Client) -> Iterator[Visitors]:
         """Let visitors come meanwhile; each of them gets a good answer."""
         expect = r"(?P<version>\w+)"
         clients = (

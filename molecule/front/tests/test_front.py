@@ -171,6 +171,8 @@ def flooded(host):
 @pytest.mark.parametrize("side", SIDES)
 def test_one_side_with_very_many_connections_holds_nobody_up(host, flooded, side):
     """Each is let go or refused; meanwhile others, and who comes by ssh, notice nothing."""
+    if (side == "network") is me(host).endswith("-13"):
+        pytest.skip("seen on the other host")
     with contextlib.ExitStack() as stack:
         # What they cost this machine is not the host's own work.
         floods = [stack.enter_context(by_ssh(host, f"nice -n 19 {SIDES[side]} {kind}")) for kind in KINDS]

@@ -34,7 +34,7 @@ def test_killed_after_a_while(shop, seconds, part):
             # It was measured while this machine had more to do: the deploy had ended before.
             seconds[0] *= 0.8
             shop.edit()
-        shop.converges()
+        shop.converges(idle=part == PARTS[-1])
 
 
 @pytest.mark.parametrize("hook", ["migrate", "before_switch"])
@@ -62,7 +62,7 @@ def test_killed_while_visitors_are_on_the_standby(shop, moment):
     before = shop.release()
     # A long request is what the live program still answers while it is stopping.
     slow = Client("slow", connections=1, path="/slow/2.0", pause=0, timeout=20)
-    with shop.visited(120, slow):
+    with shop.visited(60, slow):
         shop.edit()
         assert killed(shop, moment)
         assert shop.release() != before

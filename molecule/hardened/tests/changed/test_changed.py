@@ -66,6 +66,7 @@ def test_port_is_opened_and_closed_and_tables_of_others_are_left_alone(host, out
     assert host.check_output("nft -s list table ip foreign") == theirs
 
 
+@pytest.mark.usefixtures("once")
 def test_rules_that_lock_out_are_undone(host, outside):
     """nft finds nothing wrong with them; the connection that should prove them cannot be made."""
     file = host.check_output("cat /etc/hosted.flask/firewall.nft")
