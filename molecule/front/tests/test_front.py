@@ -267,6 +267,9 @@ def testssl(host):
 
 
 def test_testssl_finds_nothing(host):
+    """On the host with the older OpenSSL; the other one's gives the grades, and every test beside this asks both."""
+    if me(host).endswith("-13"):
+        pytest.skip("seen on the other host")
     # WARN is a check that it gave up, not a finding: then it is asked once more.
     for _ in range(3):
         found, said = testssl(host)

@@ -180,14 +180,3 @@ def test_nobody_but_the_account_reads_them(host, shop, room):
         for account in ("blog", "www-data", "nobody"):
             assert host.run(f"runuser -u {account} -- cat %s", path).rc != 0
         assert vault.secret in host.check_output("runuser -u shop -- cat %s", path)
-
-
-def test_root_deploys_them_as_silently(host, shop, room):
-    vault, seen = Vault(room, "root"), {}
-    words = super(type(shop), shop).words(secrets="{{ vault_shop }}")
-    with watched(vault.secret, seen):
-        run = playbook("deploy.yml", *words, *vault.words, "--diff", "-vvvv")
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert vault.secret not in run.stdout + run.stderr
-    assert "found" not in seen
-    assert vault.known(shop)
