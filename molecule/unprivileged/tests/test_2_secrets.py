@@ -10,7 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
-from asking import CHECKOUT, playbook
+from asking import CHECKOUT
 from changing import changed, said
 
 ROOMS = [Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]), CHECKOUT / ".cache", Path.home() / ".ansible", Path("/tmp")]
