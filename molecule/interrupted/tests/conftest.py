@@ -52,16 +52,13 @@ class Struck(App):
             assert answer.release in self.sealed()
         return answer.status == 200
 
-    def converges(self, idle: bool = True) -> None:
-        """See that the next deploy brings a new release, leaves nothing behind, and is all that there is to do.
-
-        :param idle: whether the last of that is asked.
-        """
+    def converges(self) -> None:
+        """See that the next deploy brings a new release, leaves nothing behind, and is all that there is to do."""
         before = self.release()
         _, release = self.update()
         assert release != before
         self.rests()
-        assert not idle or changed(self.play("deploy")) == 0
+        assert changed(self.play("deploy")) == 0
 
 
 @pytest.fixture
