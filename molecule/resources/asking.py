@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import warm
+
 # What a scenario on this machine deploys from and into; it makes it and removes it.
 PROJECT = Path("/tmp/hosted-test-" + os.environ["MOLECULE_SCENARIO_NAME"])
 CHECKOUT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
@@ -82,15 +84,19 @@ def matching(table: str, pattern: str) -> list[int]:
     return sorted(int(pid) for pid, user, words in rows if re.search(pattern, f"{user} {words}"))
 
 
-def playbook(name: str, *words: str, folder: str | Path = ".") -> subprocess.CompletedProcess:
+def playbook(name: str, *words: str, folder: str | Path = ".", own: bool = False) -> subprocess.CompletedProcess:
     """Run a playbook of the checkout as a person does, with the scenario's inventory unless ``words`` have one.
 
     :param name: relative to the checkout.
     :param folder: where the person stands.
+    :param own: as a command that others see with its words, instead of by an Ansible that is kept warm.
     """
     inventory = [] if "-i" in words else ["-i", os.environ["MOLECULE_SCENARIO_DIRECTORY"] + "/inventory"]
-    command = ["ansible-playbook", str(CHECKOUT / name), *inventory, *words]
-    return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    words = (str(CHECKOUT / name), *inventory, *words)
+    if own:
+        command = ["ansible-playbook", *words]
+        return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return warm.playbook(words, cwd=folder)
 
 
 def recap(run: subprocess.CompletedProcess) -> dict[str, dict[str, int]]:

@@ -66,8 +66,8 @@ def server(host) -> str:
 def test_commands_are_marked() -> None:
     """No command hides from this test: a block of a console says where it is run, but for the tests' own."""
     unmarked = [text for kind, _, language, text in BLOCKS if language == "console" and kind is None]
-    own = ["$ bin/test fast", "$ bin/test", "$ bin/test molecule hostile", "$ tests/fuzz", "$ tests/powercut",
-           "$ tests/limits"]  # fmt: skip
+    own = ["$ bin/test fast", "$ bin/test changed", "$ bin/test", "$ bin/test molecule hostile", "$ tests/fuzz",
+           "$ tests/powercut", "$ tests/limits"]  # fmt: skip
     assert [line.split("#")[0].strip() for line in "".join(unmarked).splitlines()] == own
     assert {name for name, _ in COMMANDS} == {"here", "server", "account"}
 

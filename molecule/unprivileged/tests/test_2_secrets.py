@@ -186,7 +186,7 @@ def test_root_deploys_them_as_silently(host, shop, room):
     vault, seen = Vault(room, "root"), {}
     words = super(type(shop), shop).words(secrets="{{ vault_shop }}")
     with watched(vault.secret, seen):
-        run = playbook("deploy.yml", *words, *vault.words, "--diff", "-vvvv")
+        run = playbook("deploy.yml", *words, *vault.words, "--diff", "-vvvv", own=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert vault.secret not in run.stdout + run.stderr
     assert "found" not in seen
