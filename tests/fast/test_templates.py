@@ -199,14 +199,11 @@ def test_nginx_accepts_the_sites(rows: list[dict[str, Any]], tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("there", "here"),
     [
-        ({}, {"logins": ["/x"]}),
         ({}, {"static": {"/x": "static"}}),
         ({"static": {"/y": "static"}}, {"mount": "/x/y"}),
-        ({"logins": ["/y"]}, {"mount": "/x/y"}),
         ({"static": {"/y": "static"}}, {"static": {"/x/y": "static"}}),
-        ({"logins": ["/y"]}, {"logins": ["/x/y"]}),
     ],
-    ids=["mount_login", "mount_static", "static_mount", "login_mount", "static_static", "login_login"],
+    ids=["mount_static", "static_mount", "static_static"],
 )
 def test_nginx_takes_no_url_twice_which_is_why_the_rows_are_refused(
     there: dict[str, Any], here: dict[str, Any], tmp_path: Path
