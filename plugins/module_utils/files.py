@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +149,9 @@ def last(path: Path, limit: int, offset: int = 0) -> bytes:
         return file.read(limit)
 
 
+TRACEBACK = "Traceback (most recent call last)"
+
+
 def tail(log: Path, offset: int, mask: Mask, lines: int = 60) -> str:
     """Return the last lines of what a log got since ``offset``, bytes from its start.
 
@@ -158,7 +162,37 @@ def tail(log: Path, offset: int, mask: Mask, lines: int = 60) -> str:
     except OSError:
         return "(none)"
     shown = "\n".join(legible(line) for line in text.splitlines())
-    return "\n".join(shown.splitlines()[-lines:]) or "(none)"
+    return "\n".join(once(shown.splitlines())[-lines:]) or "(none)"
+
+
+def once(lines: list[str]) -> list[str]:
+    """Return lines without tracebacks that stand there once more, but for numbers, and without what led to these.
+
+    An app that fails says so each time it is asked. How many lines are left out stands at the end.
+    """
+    units: list[list[str]] = []
+    inside = False  # a traceback, up to the line that names the error
+    for line in lines:
+        if inside:
+            units[-1].append(line)
+            inside = line.startswith((" ", "\t")) or not line
+        else:
+            units.append([line])
+            inside = line.startswith(TRACEBACK)
+    seen: set[str] = set()
+    kept: list[str] = []
+    dropped, repeated = 0, False
+    for unit in reversed(units):
+        key = re.sub(r"\d+", "0", "\n".join(unit))
+        # Its log's line before the traceback, and uWSGI's line for the request.
+        leads = repeated or unit[0].startswith("[pid: ")
+        repeated = key in seen and unit[0].startswith(TRACEBACK)
+        if repeated or (leads and key in seen):
+            dropped += len(unit)
+            continue
+        seen.add(key)
+        kept = unit + kept
+    return [*kept, f"({dropped} lines that say the same are left out)"] if dropped else kept
 
 
 def legible(line: str) -> str:

@@ -272,7 +272,7 @@ class Switch:
         timeout = described.app["health"]["timeout"]
         deadline = time.monotonic() + timeout
         self.programs.start(name)
-        last = "nothing listened"
+        last, pause = "nothing listened", 0.02
 
         def alive() -> None:
             if self.programs.ended(name):
@@ -296,10 +296,12 @@ class Switch:
                     last = f"it answered {status}" + (f" of {served}" if served not in (release, "none") else "")
                 if headers.get("x-release") == release and status < 500:
                     break  # A clear answer of the release itself: waiting does not change it.
+                if status != 503 or served != "none":
+                    pause = min(2 * pause, 1)  # It fails, and says so in its log each time.
             if self.programs.ended(name):
                 last = "the program ended"
                 break
-            time.sleep(0.02)
+            time.sleep(pause)
         wanted = f"2xx at health.path {described.app['health']['path']!r} within {timeout} s"
         self.refuse(slot, release, f"{last}; wanted is {wanted}", offset)
 

@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 
 import pytest
-from ansible_collections.hosted.flask.plugins.module_utils.files import tail
+from ansible_collections.hosted.flask.plugins.module_utils.files import once, tail
 from ansible_collections.hosted.flask.plugins.module_utils.masking import MASKED, Mask
 
 
@@ -35,3 +35,34 @@ def test_a_secret_is_hidden_that_the_shown_end_of_a_log_begins_in(before: int, t
     (tmp_path / "log").write_text(written + lines)
     shown = tail(tmp_path / "log", 0, Mask([secret]), 35)
     assert shown == "\n".join([MASKED, *lines.split()])
+
+
+TRACE = """\
+[2026-11-29 03:0{0}:11] ERROR in app: Exception on /status [GET]
+Traceback (most recent call last):
+  File "wsgi.py", line 12, in status
+    connect()
+OSError: nobody at port 5432
+[pid: 12{0}|app: 0|req: {0}/{0}] 127.0.0.1 () GET /status => generated 265 bytes (HTTP/1.1 500)
+"""
+OTHER = """\
+Traceback (most recent call last):
+  File "wsgi.py", line 3, in <module>
+ImportError: another
+"""
+
+
+def test_what_an_app_says_again_and_again_is_shown_once() -> None:
+    lines = ("starting\n" + TRACE.format(1) + OTHER + TRACE.format(2) + "0\n1\n" + TRACE.format(3)).splitlines()
+    shown = once(lines)
+    assert [line for line in shown if line.startswith(("OSError", "ImportError"))] == [
+        "ImportError: another",
+        "OSError: nobody at port 5432",
+    ]
+    assert shown[:1] == ["starting"]
+    assert [line for line in shown if line in ("0", "1")] == ["0", "1"]
+    assert [line for line in shown if "03:0" in line] == [
+        "[2026-11-29 03:03:11] ERROR in app: Exception on /status [GET]"
+    ]
+    assert shown[-1] == "(12 lines that say the same are left out)"
+    assert once(lines[:7]) == lines[:7]
