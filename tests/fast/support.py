@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -179,11 +181,26 @@ def program_states(home: Path) -> dict[str, str]:
     return {info["name"]: info["statename"] for info in api.getAllProcessInfo()}
 
 
+_given: list[Any] = []
+
+
 def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a TCP port that nobody listens on, and that no test is given besides while this process lives."""
+    folder = Path(tempfile.gettempdir()) / f"hosted-test-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    while True:
+        # Below those that outgoing connections get.
+        port = random.randrange(10000, 32000)
+        taken = open(folder / str(port), "w")
+        try:
+            fcntl.flock(taken, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            taken.close()
+            continue
+        _given.append(taken)
+        return port
 
 
 def tree(folder: Path) -> dict[str, Any]:
