@@ -19,8 +19,10 @@ from .schemas import JobOut
 # Bounds how long a server that stops waits for its last requests; the client connects again.
 SECONDS = 15
 EVERY = 0.25
+# For the token. Until then anybody may be the client, and it takes a thread.
+PATIENCE = 2
 
-NORMAL, GOING_AWAY, BAD_TOKEN, NO_JOB = 1000, 1001, 4401, 4404
+NORMAL, GOING_AWAY, NOT_ALLOWED, BAD_TOKEN, NO_JOB = 1000, 1001, 1008, 4401, 4404
 
 
 def watch(job_id: UUID) -> Response:
@@ -48,7 +50,11 @@ def follow(connection: websocket.Connection, job_id: UUID) -> tuple[int, str]:
     :returns: Why there is nothing more to send: a code of the protocol, and a word.
     :raises ConnectionClosed: If the client leaves.
     """
-    user = identify(connection.receive(timeout=5))
+    first = connection.receive(timeout=PATIENCE)
+    if first is None:
+        # A slow way, perhaps: no reason to log anybody out, as a bad token is.
+        return NOT_ALLOWED, "no token in time"
+    user = identify(first)
     if user is None:
         return BAD_TOKEN, "no good access token"
     end = time.monotonic() + SECONDS
@@ -68,13 +74,13 @@ def follow(connection: websocket.Connection, job_id: UUID) -> tuple[int, str]:
     return GOING_AWAY, "connect again"
 
 
-def identify(message: str | bytes | None) -> User | None:
+def identify(message: str | bytes) -> User | None:
     """Return who sent the first message.
 
-    :param message: It, if it came in time.
+    :param message: It.
     """
     try:
-        token = json.loads(message or "")["access_token"]
+        token = json.loads(message)["access_token"]
         payload = decode_token(token)
     # The library raises one kind of a dozen for a token that is not good.
     except Exception:

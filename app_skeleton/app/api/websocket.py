@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 from flask import Response
 from simple_websocket import ConnectionError as HandshakeError
-from simple_websocket import Server as Connection
+from simple_websocket import Server
 from werkzeug.exceptions import BadRequest
 from wsproto.utilities import RemoteProtocolError
 
@@ -19,8 +20,8 @@ __all__ = ["Answered", "Connection", "accept"]
 # Bytes; a client has only its token to say.
 MESSAGE = 16 * 1024
 
-# Seconds. Who is told to connect again does so before the old connection's thread is done with it.
-HANDOVER = 0.25
+# Seconds. A client that reads nothing for so long is given up.
+SENDING = 5
 
 # Each connection takes a thread from the requests, where there are threads. One is left to them.
 _spare: threading.BoundedSemaphore | None = None
@@ -49,6 +50,16 @@ class Answered(Response):
         return []
 
 
+class Connection(Server):  # type: ignore[misc]  # it has no types
+    """simple-websocket's, with an end to how long a client may have it wait."""
+
+    def handshake(self) -> None:
+        """Answer the handshake; after that the connection begins to read."""
+        super().handshake()
+        # For sending alone: a client may say nothing for as long as it likes.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", SENDING, 0))
+
+
 @contextmanager
 def accept(environ: dict[str, Any]) -> Iterator[Connection | None]:
     """Make a request a WebSocket for as long as the context lasts.
@@ -58,7 +69,8 @@ def accept(environ: dict[str, Any]) -> Iterator[Connection | None]:
     :raises BadRequest: If the handshake is wrong.
     """
     spare = spare_threads(environ)
-    if spare is not None and not spare.acquire(timeout=HANDOVER if threads(environ) > 1 else 0):
+    # Nobody waits here: it would be on the thread that is left to the requests.
+    if spare is not None and not spare.acquire(blocking=False):
         yield None
         return
     try:
@@ -66,7 +78,11 @@ def accept(environ: dict[str, Any]) -> Iterator[Connection | None]:
             with uwsgi_connection(environ) as connection:
                 yield connection
         else:
-            yield handshake(environ)
+            connection = handshake(environ)
+            try:
+                yield connection
+            finally:
+                finish(connection, connection.sock)
     finally:
         if spare is not None:
             spare.release()
@@ -88,14 +104,24 @@ def uwsgi_connection(environ: dict[str, Any]) -> Iterator[Connection]:
         try:
             yield connection
         finally:
-            # The client says that it has read the end; then nobody is left who reads.
-            connection.thread.join(timeout=1)
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            connection.thread.join()
+            finish(connection, end)
             # uWSGI ends each request with words of its own, which are no part of a WebSocket.
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), number, inheritable=False)
+
+
+def finish(connection: Connection, end: socket.socket) -> None:
+    """End the connection, and the thread that reads from it.
+
+    :param connection: What was closed, by whichever side.
+    :param end: An end of it.
+    """
+    # The client says that it has read the end; then nobody is left who reads.
+    connection.thread.join(timeout=1)
+    # An error: it is closed already.
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    connection.thread.join()
 
 
 def handshake(environ: dict[str, Any]) -> Connection:

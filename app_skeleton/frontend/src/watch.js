@@ -4,7 +4,6 @@ import { ApiError, SessionEnded } from "./api.js";
 
 // Why the server closes a WebSocket, see app/api/watch.py.
 const NORMAL = 1000;
-const GOING_AWAY = 1001;
 const BAD_TOKEN = 4401;
 const NO_JOB = 4404;
 
@@ -52,10 +51,9 @@ export async function watch(api, id, { show, by, signal }) {
     }
     if (told) {
       failures = 0;
-      // What broke off is back soon: the server restarts.
-      if (code !== GOING_AWAY && code !== NORMAL) {
-        await pause(SECOND / 2, signal);
-      }
+      // What broke off is back soon: the server restarts. What came to its end leaves its thread to
+      // the next one by then.
+      await pause(SECOND / 2, signal);
       continue;
     }
     const times = ASK[failures] ?? Infinity;

@@ -1,7 +1,9 @@
 """Jobs, and the WebSocket that shows them."""
 
 import json
+import socket
 import threading
+import time
 import uuid
 
 import pytest
@@ -13,7 +15,7 @@ from .conftest import Caller
 pytest.importorskip("app.api")
 model = pytest.importorskip("app.model")
 pytest.importorskip("app.tasks")
-from app.api import watch  # noqa: E402  # after the check whether it is there
+from app.api import watch, websocket  # noqa: E402  # after the check whether it is there
 
 JOB = {"kind": "count", "seconds": 1}
 
@@ -84,24 +86,29 @@ def test_jobs_of_others(ada, started):
 
 
 @pytest.fixture
-def connect(ada):
-    """Return a function opening the WebSocket of a job on a real server."""
+def port(ada):
+    """Return where a real server listens."""
     server = make_server("127.0.0.1", 0, ada.client.application, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def connect(port):
+    """Return a function opening the WebSocket of a job there."""
     clients = []
 
     def open_client(job_id):
-        url = f"ws://127.0.0.1:{server.server_port}/api/jobs/{job_id}/watch"
-        clients.append(simple_websocket.Client(url))
+        clients.append(simple_websocket.Client(f"ws://127.0.0.1:{port}/api/jobs/{job_id}/watch"))
         return clients[-1]
 
     yield open_client
     for client in clients:
         client.thread.join(timeout=10)
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def closed(client):
@@ -171,6 +178,43 @@ def test_watch_and_leave(ada, started, connect):
     client.send(json.dumps({"access_token": ada.tokens["access_token"]}))
     client.receive(timeout=10)
     client.close()
+
+
+def test_watch_without_a_word(connect, monkeypatch):
+    """Who says nothing does not keep a thread from others; it is no bad token."""
+    monkeypatch.setattr(watch, "PATIENCE", 0.2)
+    assert closed(connect(uuid.uuid4())) == watch.NOT_ALLOWED
+
+
+def test_watch_and_stay(port, monkeypatch):
+    """A client that never closes its end leaves no thread behind."""
+    monkeypatch.setattr(watch, "PATIENCE", 0.2)
+    before = threading.active_count()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        lines = [f"GET /api/jobs/{uuid.uuid4()}/watch HTTP/1.1", "Host: localhost"]
+        lines += ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+        lines += ["Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "", ""]
+        client.sendall("\r\n".join(lines).encode())
+        while client.recv(4096):
+            pass
+        deadline = time.monotonic() + 10
+        while threading.active_count() > before:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_watch_where_no_thread_is_left(monkeypatch):
+    """Who finds none is told at once: it would wait on the thread that the requests need."""
+    spare = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(websocket, "_spare", spare)
+    spare.acquire()
+    waited = []
+    for _ in range(5):
+        begun = time.monotonic()
+        with websocket.accept({"wsgi.multithread": True}) as connection:
+            assert connection is None
+        waited.append(time.monotonic() - begun)
+    assert min(waited) < 0.1
 
 
 def test_watch_without_a_websocket(ada):

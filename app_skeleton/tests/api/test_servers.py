@@ -195,7 +195,11 @@ def test_server(server, database, request):
         with pytest.raises(simple_websocket.ConnectionClosed) as info:
             watcher.receive(timeout=10)
         assert info.value.reason == 1000
-    # The thread is free again.
+    # The thread is free again: in a moment, when it has seen that the client has left.
+    deadline = time.monotonic() + 10
+    while server.shake(job.id) == 503:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     last = server.watch(uuid.uuid4(), token)
     with pytest.raises(simple_websocket.ConnectionClosed) as info:
         last.receive(timeout=10)
