@@ -69,8 +69,9 @@ def follow(connection: websocket.Connection, job_id: UUID) -> tuple[int, str]:
             shown = text
         if job.ended:
             return NORMAL, job.state
-        # Whatever the client says meanwhile does not matter; that it leaves does.
-        connection.receive(timeout=EVERY)
+        # That the client leaves is an exception. There is nothing that it has to say.
+        if connection.receive(timeout=EVERY) is not None:
+            return NOT_ALLOWED, "nothing more is to be said"
     return GOING_AWAY, "connect again"
 
 

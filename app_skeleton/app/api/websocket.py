@@ -50,12 +50,27 @@ class Answered(Response):
         return []
 
 
+class Waiting(list[str | bytes]):
+    """The messages that nobody has read yet: one at most, or a client could fill the memory."""
+
+    def append(self, message: str | bytes) -> None:
+        """Keep a message.
+
+        :param message: What the client says.
+        :raises OSError: If one waits already; simple-websocket then ends the connection.
+        """
+        if self:
+            raise OSError("the client says more than is read")
+        super().append(message)
+
+
 class Connection(Server):  # type: ignore[misc]  # it has no types
-    """simple-websocket's, with an end to how long a client may have it wait."""
+    """simple-websocket's, with an end to what a client may have it keep and wait for."""
 
     def handshake(self) -> None:
         """Answer the handshake; after that the connection begins to read."""
         super().handshake()
+        self.input_buffer = Waiting()
         # For sending alone: a client may say nothing for as long as it likes.
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", SENDING, 0))
 

@@ -186,6 +186,37 @@ def test_watch_without_a_word(connect, monkeypatch):
     assert closed(connect(uuid.uuid4())) == watch.NOT_ALLOWED
 
 
+def test_watch_and_talk(ada, started, connect):
+    """After the token nothing is to be said."""
+    job = ada.ask("POST", "/api/jobs", json=JOB).json
+    client = connect(job["id"])
+    client.send(json.dumps({"access_token": ada.tokens["access_token"]}))
+    client.receive(timeout=10)
+    client.send("")
+    assert closed(client) == watch.NOT_ALLOWED
+
+
+def test_watch_and_flood(connect, monkeypatch):
+    """What is not read yet is not kept without end."""
+    full = threading.Event()
+
+    class Waiting(websocket.Waiting):
+        def append(self, message):
+            try:
+                super().append(message)
+            except OSError:
+                full.set()
+                raise
+
+    monkeypatch.setattr(websocket, "Waiting", Waiting)
+    monkeypatch.setattr(watch, "identify", lambda message: full.wait(timeout=10) and None)
+    client = connect(uuid.uuid4())
+    for _ in range(3):
+        client.send("x")
+    closed(client)
+    assert full.is_set()
+
+
 def test_watch_and_stay(port, monkeypatch):
     """A client that never closes its end leaves no thread behind."""
     monkeypatch.setattr(watch, "PATIENCE", 0.2)
