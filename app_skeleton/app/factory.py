@@ -11,6 +11,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from . import errors, logs, request_id, security, settings
 from .sessions import MountedSessionInterface
 
+# Bytes. A body of JSON takes some thirty times its size in memory, whoever sends it.
+BODY = 64 * 1024
+
 # One line a part, in the order in which they are put in: each has a function register(app).
 # docs/skeleton.md of the toolkit tells how to take one out and put another in.
 PARTS = (
@@ -38,7 +41,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         static_url_path="/static",
         instance_path=str(settings.instance()),
     )
-    app.config.from_mapping(SESSION_COOKIE_SAMESITE="Lax")
+    app.config.from_mapping(SESSION_COOKIE_SAMESITE="Lax", MAX_CONTENT_LENGTH=BODY)
     app.config.from_mapping(settings.read())
     app.config.from_mapping(config or {})
     app.session_interface = MountedSessionInterface()

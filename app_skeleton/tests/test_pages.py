@@ -1,9 +1,11 @@
 """The pages, the status page and the error pages."""
 
+import io
 import json
 import re
 
 import pytest
+from flask import Blueprint, request
 
 
 def test_index(make_app):
@@ -51,6 +53,44 @@ def test_visits(make_app):
     page = client.post("/forget", data=token(client), follow_redirects=True)
     assert page.request.path == "/"
     assert '<dd id="visits">1</dd>' in page.text
+
+
+def test_large_body(make_app):
+    """Who sends much is refused before it is read, with the page's token too."""
+    client = make_app().test_client()
+    for size, code in ((60_000, 303), (70_000, 413)):
+        given = {**token(client), "file": (io.BytesIO(b"x" * size), "name")}
+        assert client.post("/forget", data=given).status_code == code
+    assert make_app(MAX_CONTENT_LENGTH=100_000).config["MAX_CONTENT_LENGTH"] == 100_000
+
+
+def test_upload(make_app):
+    """A view of one's own may take more, as docs/skeleton.md of the toolkit says."""
+    uploads = Blueprint("uploads", __name__)
+
+    @uploads.url_value_preprocessor
+    def allow(endpoint, values):
+        if endpoint == "uploads.take":
+            request.max_content_length = 100_000
+
+    @uploads.post("/take")
+    def take():
+        return str(len(request.files["file"].read()))
+
+    @uploads.post("/other")
+    def other():
+        return ""
+
+    app = make_app()
+    app.register_blueprint(uploads)
+    client = app.test_client()
+    for path, size, code in (
+        ("/take", 70_000, 200),
+        ("/take", 110_000, 413),
+        ("/other", 70_000, 413),
+    ):
+        given = {**token(client), "file": (io.BytesIO(b"x" * size), "name")}
+        assert client.post(path, data=given).status_code == code
 
 
 def test_nothing_inline_or_foreign(make_app):
