@@ -14,6 +14,9 @@ from .sessions import MountedSessionInterface
 # Bytes. A body of JSON takes some thirty times its size in memory, whoever sends it.
 BODY = 64 * 1024
 
+# Characters. Who has one token can try shorter keys until one fits.
+KEY = 32
+
 # One line a part, in the order in which they are put in: each has a function register(app).
 # docs/skeleton.md of the toolkit tells how to take one out and put another in.
 PARTS = (
@@ -33,7 +36,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     :param config: Flask settings which win over the environment and ``.env``.
     :returns: The application, ready to be served.
     :raises ValueError: If ``PROXY_HOPS`` is not a whole number, 0 or more.
-    :raises RuntimeError: If ``SECRET_KEY`` is not set.
+    :raises RuntimeError: If ``SECRET_KEY`` is not set, or too short.
     """
     app = Flask(
         "app",
@@ -51,10 +54,12 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     with suppress(OSError):
         settings.instance().mkdir(exist_ok=True)
 
-    if not app.config["SECRET_KEY"]:
+    key = app.config["SECRET_KEY"]
+    if len(key) < KEY:
         raise RuntimeError(
-            "SECRET_KEY is not set. It signs sessions and tokens: put a line SECRET_KEY=... with "
-            "32 or more random characters into the environment or into .env"
+            f"SECRET_KEY is {'too short' if key else 'not set'}. It signs sessions and tokens: put "
+            f"a line SECRET_KEY=... with {KEY} or more random characters into the environment or "
+            "into .env"
         )
 
     hops = settings.parse_proxy_hops(app.config["PROXY_HOPS"])

@@ -90,7 +90,7 @@ def test_metrics_of_several_processes(copied, tmp_path):
     """Each process adds to the same numbers."""
     code = (
         "from app.factory import create_app; import os\n"
-        "app = create_app({'SECRET_KEY': 'x', 'METRICS_TOKEN': 't'})\n"
+        "app = create_app({'SECRET_KEY': 32 * 'x', 'METRICS_TOKEN': 't'})\n"
         "for _ in range(2):\n"
         "    if not os.fork():\n"
         "        [app.test_client().get('/') for _ in range(3)]; os._exit(0)\n"

@@ -64,10 +64,17 @@ def test_secret_key_is_required(make_app):
         make_app(SECRET_KEY="")
 
 
+def test_secret_key_is_long(make_app):
+    """Nor with one that can be guessed."""
+    with pytest.raises(RuntimeError, match=r"SECRET_KEY is too short.*32 or more.*\.env"):
+        make_app(SECRET_KEY="x" * 31)
+    make_app(SECRET_KEY="x" * 32)
+
+
 def test_secret_key_from_environment(release, monkeypatch):
     """SECRET_KEY comes from the environment."""
-    monkeypatch.setenv("SECRET_KEY", "given")
-    assert create_app().config["SECRET_KEY"] == "given"
+    monkeypatch.setenv("SECRET_KEY", "given" * 8)
+    assert create_app().config["SECRET_KEY"] == "given" * 8
 
 
 def test_session_outlives_restart(make_app):
@@ -115,7 +122,7 @@ def test_release_is_read_only(make_app, release):
 def test_wsgi_file(copied, tmp_path):
     """``wsgi.app`` of a copied release uses the copy's own files, whatever the directory."""
     top = copied
-    (top / ".env").write_text("MESSAGE=Copied\nSECRET_KEY=copied\n")
+    (top / ".env").write_text(f"MESSAGE=Copied\nSECRET_KEY={32 * 'c'}\n")
     (tmp_path / "current").symlink_to(top)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'current')!r});"

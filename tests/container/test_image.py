@@ -5,6 +5,7 @@ import json
 import pytest
 from conftest import RELEASE, SKELETON, podman
 
+KEY = "of the test, and of nobody else: 0123456789"
 MIB = 1024 * 1024
 
 
@@ -65,7 +66,7 @@ def test_front_end_is_built(image):
 
 
 def test_a_server_that_is_not_known(image):
-    done = inside(image, options=["--env=SERVER=apache", "--env=SECRET_KEY=0123456789"], check=False)
+    done = inside(image, options=["--env=SERVER=apache", f"--env=SECRET_KEY={KEY}"], check=False)
     assert done.returncode == 2
     assert "SERVER must be gevent, gunicorn or uwsgi, not apache" in done.stdout
 
@@ -96,7 +97,7 @@ print("STATUS", connection.getresponse().read().decode())
 server.terminate()
 print("ENDED", server.wait(20))
 """
-    done = inside(image, "python", "-c", script, options=["--env=SECRET_KEY=0123456789"])
+    done = inside(image, "python", "-c", script, options=[f"--env=SECRET_KEY={KEY}"])
     status = json.loads(done.stdout.split("STATUS ")[1].splitlines()[0])
     assert status == {"status": "ok", "release": RELEASE, "database": "ok", "broker": "off"}
     assert "ENDED 0" in done.stdout
