@@ -69,10 +69,13 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     address = make_url(url)
     if address.drivername in ("postgres", "postgresql"):
         address = address.set(drivername="postgresql+psycopg")
+    # Parameters are hidden: an error goes into the log, where no hash of a password belongs.
     if address.get_backend_name() != "sqlite":
         # A connection that the database closed meanwhile is replaced, not an error.
-        return create_engine(address, pool_pre_ping=True, connect_args={"connect_timeout": 5})
-    engine = create_engine(address, connect_args={"timeout": PATIENCE})
+        return create_engine(
+            address, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+        )
+    engine = create_engine(address, hide_parameters=True, connect_args={"timeout": PATIENCE})
 
     def set_up(connection: Any, record: Any) -> None:
         # Transactions are begun by begin_sqlite, not by the driver's guess.

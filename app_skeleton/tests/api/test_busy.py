@@ -85,3 +85,14 @@ def test_fault_of_the_application(capsys, waiting):
     assert answer.status_code == 500
     assert "Retry-After" not in answer.headers
     assert "no such table: attempt" in capsys.readouterr().err
+
+
+def test_no_password_in_a_log(capsys, waiting):
+    """The log says what failed, not what was about to be stored."""
+    with waiting.client.application.extensions["database"].writing() as session:
+        session.execute(text('ALTER TABLE "user" RENAME COLUMN created TO moment'))
+    eve = {"username": "eve", "password": PASSWORD}
+    assert waiting.client.post("/api/users", json=eve).status_code == 500
+    log = capsys.readouterr().err
+    assert "INSERT INTO" in log
+    assert "argon2" not in log
