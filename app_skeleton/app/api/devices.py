@@ -10,33 +10,30 @@ from uuid import UUID
 from flask import Response, after_this_request, current_app, request, url_for
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from ..model import User
-
 COOKIE = "device"
 AGE = timedelta(days=365)
 
 
-def known(user: User | None) -> str | None:
+def known(password_hash: str) -> str | None:
     """Return the id of the device that asks, if the user has logged in there.
 
-    :param user: Who is about to log in.
+    :param password_hash: Of who is about to log in.
     """
-    if user is None:
-        return None
+    given = request.cookies.get(COOKIE, "")
     try:
-        found = serializer(user).loads(request.cookies.get(COOKIE, ""), int(AGE.total_seconds()))
+        found = serializer(password_hash).loads(given, int(AGE.total_seconds()))
     except BadSignature:
         return None
     return str(found)
 
 
-def remember(user: User, login: UUID) -> None:
+def remember(password_hash: str, login: UUID) -> None:
     """Let the device that asks be known from now on. The cookie tells nobody who asks.
 
-    :param user: Who has just given the password.
+    :param password_hash: Of who has just given the password.
     :param login: The log-in, by which the device is called.
     """
-    value = serializer(user).dumps(str(login))
+    value = serializer(password_hash).dumps(str(login))
 
     @after_this_request
     def add_cookie(response: Response) -> Response:
@@ -52,10 +49,10 @@ def remember(user: User, login: UUID) -> None:
         return response
 
 
-def serializer(user: User) -> URLSafeTimedSerializer:
+def serializer(password_hash: str) -> URLSafeTimedSerializer:
     """Return what signs the cookies of a user, until the password changes.
 
-    :param user: The user.
+    :param password_hash: The user's.
     """
     key = current_app.config["SECRET_KEY"]
-    return URLSafeTimedSerializer(key, salt=f"device {user.password_hash}")
+    return URLSafeTimedSerializer(key, salt=f"device {password_hash}")

@@ -17,6 +17,8 @@ from .schemas import NewPassword, NewUser, UserOut
 
 bp = Blueprint("users", __name__, url_prefix="/api/users", description="Users and their groups")
 
+WRONG = "The current password is wrong."
+
 
 def register(app: Flask, api: Api) -> None:
     """Add the subject.
@@ -92,15 +94,18 @@ def me() -> User:
 @jwt_required()
 def change_password(given: dict[str, str]) -> None:
     """Change one's password, and end all other log-ins."""
+    here = UUID(get_jwt()["login"])
     limited = limits.change_of_password(current_user.id)
     limits.count(limited)
-    if not passwords.matches(given["current_password"], current_user.password_hash):
-        abort(403, message="The current password is wrong.")
-    limits.forgive(limited)
+    stored = current_user.password_hash
+    if not passwords.matches(given["current_password"], stored):
+        abort(403, message=WRONG)
     hashed = passwords.hasher.hash(given["new_password"])
-    here = UUID(get_jwt()["login"])
     with tokens.database().writing() as session:
+        if not passwords.still(session, current_user.id, stored):
+            abort(403, message=WRONG)
         user = session.get_one(User, current_user.id)
         user.password_hash = hashed
         session.execute(delete(Login).where(Login.user_id == user.id, Login.id != here))
-    devices.remember(user, here)
+    limits.forgive(limited)
+    devices.remember(hashed, here)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from .conftest import PASSWORD, Caller
 
@@ -85,6 +85,22 @@ def test_wrong_credentials(ada, credentials):
     answer = ada.client.post("/api/auth/login", json=credentials)
     assert answer.status_code == 401
     assert answer.json["message"] == "The name or the password is wrong."
+
+
+def test_names_are_not_told(ada, monkeypatch):
+    """Who is refused anyway does not learn by the time whether there is such a name."""
+    monkeypatch.setattr(limits, "NETWORK", 0)
+    engine, statements = ada.client.application.extensions["database"].engine, []
+    event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+
+    def asked(name):
+        statements.clear()
+        wrong = {"username": name, "password": "wrong password"}
+        strangers = ada.client.application.test_client()
+        assert strangers.post("/api/auth/login", json=wrong).status_code == 429
+        return list(statements)
+
+    assert asked("ada") == asked("eve") != []
 
 
 def test_too_many_failures(ada):
@@ -347,6 +363,39 @@ def test_change_of_password(ada):
     assert answer.status_code == 401
     ada.credentials["password"] = "a new password"
     ada.login()
+
+
+@pytest.fixture
+def meanwhile(ada, monkeypatch):
+    """Let another change of ada's password come in whenever hers has just been checked."""
+    database = ada.client.application.extensions["database"]
+    matches = passwords.matches
+
+    def check(password, stored):
+        right = matches(password, stored)
+        with database.writing() as session:
+            session.execute(update(model.User).values(password_hash="changed"))
+        return right
+
+    monkeypatch.setattr(passwords, "matches", check)
+    return database
+
+
+def test_log_in_during_a_change(ada, meanwhile):
+    """A log-in with the old password does not outlive it, however long it was on its way."""
+    answer = ada.client.post("/api/auth/login", json=ada.credentials)
+    assert (answer.status_code, "Set-Cookie" in answer.headers) == (401, False)
+    with meanwhile.reading() as session:
+        assert session.scalar(select(func.count(model.Login.id))) == 1
+
+
+def test_two_changes_at_the_same_time(ada, meanwhile):
+    """The first one counts: the second gave a password that is the old one by now."""
+    given = {"current_password": PASSWORD, "new_password": "a new password"}
+    answer = ada.ask("PUT", "/api/users/me/password", json=given)
+    assert (answer.status_code, answer.json["message"]) == (403, "The current password is wrong.")
+    with meanwhile.reading() as session:
+        assert session.scalar(select(model.User.password_hash)) == "changed"
 
 
 def test_guesses_at_the_current_password(ada):
