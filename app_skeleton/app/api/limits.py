@@ -9,6 +9,7 @@ import math
 from datetime import timedelta
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
+from uuid import UUID
 
 from flask import request
 from sqlalchemy import Integer, bindparam, delete, text, update
@@ -19,9 +20,11 @@ from ..model.base import Moment, now
 from . import tokens
 
 WINDOW = timedelta(minutes=15)
-# Log-ins within the window: as one user from one network, as one user, and from one network.
+# Log-ins within the window: as one user from one network, as one user, and from one network. The
+# second is for changes of the password, too.
 PAIR, USER, NETWORK = 5, 100, 50
-# Registrations from one network, and a user's changes of the password, which ask for the old one.
+# Registrations from one network, and changes of the password by one log-in, which ask for the old
+# one.
 REGISTRATIONS, CHANGES = 50, 5
 
 # One statement: whoever comes at the same time gets another number.
@@ -98,12 +101,18 @@ def registration() -> list[Limit]:
     return [limit(REGISTRATIONS, "registration", network())]
 
 
-def change_of_password(user_id: int) -> list[Limit]:
+def change_of_password(user_id: int, login: UUID) -> list[Limit]:
     """Return the limits of a change of the password.
 
+    Who has found a token of one log-in keeps the user out of no other.
+
     :param user_id: Whose. Nobody comes that far without a token of theirs.
+    :param login: The log-in that the token belongs to.
     """
-    return [limit(CHANGES, "change of password", user_id)]
+    return [
+        limit(CHANGES, "change of password", str(login)),
+        limit(USER, "changes of password", user_id),
+    ]
 
 
 def count(limits: list[Limit]) -> None:

@@ -95,7 +95,7 @@ def me() -> User:
 def change_password(given: dict[str, str]) -> None:
     """Change one's password, and end all other log-ins."""
     here = UUID(get_jwt()["login"])
-    limited = limits.change_of_password(current_user.id)
+    limited = limits.change_of_password(current_user.id, here)
     limits.count(limited)
     stored = current_user.password_hash
     if not passwords.matches(given["current_password"], stored):

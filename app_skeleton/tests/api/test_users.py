@@ -399,7 +399,7 @@ def test_two_changes_at_the_same_time(ada, meanwhile):
 
 
 def test_guesses_at_the_current_password(ada):
-    """Who has found a token does not find the password; others change theirs meanwhile."""
+    """Who has found a token does not find the password; its owner changes it meanwhile."""
     bob = Caller(ada.client, "bob")
     wrong = {"current_password": "wrong password", "new_password": "a new password"}
     right = {**wrong, "current_password": PASSWORD}
@@ -415,6 +415,20 @@ def test_guesses_at_the_current_password(ada):
     assert refused.status_code == 429
     assert 0 < int(refused.headers["Retry-After"]) <= 15 * 60
     assert change(bob, right).status_code == 204
+    ada.login()
+    assert change(ada, right).status_code == 204
+
+
+def test_guesses_of_many_log_ins(ada, monkeypatch):
+    """All log-ins of a user together have an end too."""
+    monkeypatch.setattr(limits, "USER", 8)
+    wrong = {"current_password": "wrong password", "new_password": "a new password"}
+    codes = []
+    for _ in range(2):
+        ada.login()
+        for _ in range(5):
+            codes.append(ada.ask("PUT", "/api/users/me/password", json=wrong).status_code)
+    assert codes == [403] * 8 + [429] * 2
 
 
 def test_too_many_registrations(make_api, monkeypatch):
