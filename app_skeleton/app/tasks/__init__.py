@@ -35,7 +35,8 @@ def start(job_id: UUID) -> None:
     # Celery takes a tenth of a second to import; a release is shown to its visitors before that.
     from .jobs import run
 
-    run.apply_async((str(job_id),), retry=False)
+    # The worker's log shows the task's id: by the job's one finds there why it failed.
+    run.apply_async((str(job_id),), task_id=str(job_id), retry=False)
 
 
 def state(broker: str) -> str:

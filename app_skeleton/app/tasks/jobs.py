@@ -9,6 +9,10 @@ from ..model.base import now
 from .celery import celery
 
 
+class JobFailed(Exception):
+    """A job cannot be done, and the user whose job it is may read why."""
+
+
 @celery.task(name="app.run")
 def run(job_id: str) -> None:
     """Do a job, and write down how far it is.
@@ -20,8 +24,12 @@ def run(job_id: str) -> None:
         return
     try:
         result = KINDS[job.kind](job.id, **job.arguments)
-    except Exception as error:
-        update(job.id, state="failed", error=f"{type(error).__name__}: {error}"[:1000])
+    except JobFailed as error:
+        update(job.id, state="failed", error=str(error)[:1000])
+        raise
+    # What other exceptions say is for the log: where a file is, what is in a table.
+    except Exception:
+        update(job.id, state="failed", error=f"Something went wrong with the job {job.id}.")
         raise
     update(job.id, state="done", progress=100, result=result)
 

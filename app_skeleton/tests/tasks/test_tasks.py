@@ -80,14 +80,32 @@ def test_done(jobs, make_job):
 
 
 def test_failed(jobs, make_job):
-    """A job that fails says why."""
+    """A job that fails says so; what an exception tells is not for its user."""
     job = make_job(arguments={"hours": 1})
     with pytest.raises(TypeError):
         jobs.run(str(job.id))
     failed = find(job)
-    assert failed.state == "failed"
-    assert failed.error.startswith("TypeError: ")
+    assert (failed.state, failed.error) == (
+        "failed",
+        f"Something went wrong with the job {job.id}.",
+    )
     assert failed.finished
+
+
+def test_failed_with_words(jobs, make_job, monkeypatch):
+    """Unless the job says it for its user."""
+
+    def fail(job_id, seconds):
+        raise jobs.JobFailed("Too late. " + 2000 * "x")
+
+    monkeypatch.setitem(jobs.KINDS, "count", fail)
+    job = make_job()
+    with pytest.raises(jobs.JobFailed):
+        jobs.run(str(job.id))
+    failed = find(job)
+    assert failed.state == "failed"
+    assert failed.error.startswith("Too late. x")
+    assert len(failed.error) == 1000
 
 
 def test_tidy(jobs):
