@@ -5,13 +5,14 @@ from uuid import UUID
 
 from flask import Flask
 from flask_jwt_extended import get_jwt, jwt_required
-from flask_smorest import Api, Blueprint
+from flask_smorest import Api
 from sqlalchemy import delete, select
 from webargs.flaskparser import abort
 
 from ..model import Login, User
 from ..model.base import now
 from . import devices, limits, passwords, tokens
+from .blueprint import Blueprint
 from .schemas import AccessToken, Credentials, Tokens
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Log in, go on, log out")

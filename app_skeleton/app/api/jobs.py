@@ -6,13 +6,14 @@ from uuid import UUID
 
 from flask import Flask, current_app
 from flask_jwt_extended import current_user, jwt_required
-from flask_smorest import Api, Blueprint
+from flask_smorest import Api
 from sqlalchemy import select
 from webargs.flaskparser import abort
 
 from ..model import Job
 from ..model.base import now
 from . import tokens, watch
+from .blueprint import Blueprint
 from .schemas import JobOut, NewJob
 
 bp = Blueprint("jobs", __name__, url_prefix="/api/jobs", description="Work in the background")

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from flask import Flask
 from flask_jwt_extended import current_user, get_jwt, jwt_required
-from flask_smorest import Api, Blueprint
+from flask_smorest import Api
 from flask_smorest.pagination import PaginationParameters
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
@@ -13,10 +13,12 @@ from webargs.flaskparser import abort
 from ..model import Login, User
 from ..model.users import ADMINS
 from . import devices, limits, passwords, tokens
+from .blueprint import Blueprint
 from .schemas import NewPassword, NewUser, UserOut
 
 bp = Blueprint("users", __name__, url_prefix="/api/users", description="Users and their groups")
 
+LAST = 2**63 - 1
 WRONG = "The current password is wrong."
 
 
@@ -63,14 +65,10 @@ def index(pagination_parameters: PaginationParameters) -> list[User]:
         abort(403, message="Only admins see all users.")
     with tokens.database().reading() as session:
         pagination_parameters.item_count = session.scalar(select(func.count(User.id))) or 0
-        chosen = select(User).order_by(User.id)
-        return list(
-            session.scalars(
-                chosen.offset(pagination_parameters.first_item).limit(
-                    pagination_parameters.page_size
-                )
-            )
-        )
+        # A visitor may ask for a page beyond what a database counts to: nobody is on it.
+        first = min(pagination_parameters.first_item, LAST)
+        chosen = select(User).order_by(User.id).offset(first)
+        return list(session.scalars(chosen.limit(pagination_parameters.page_size)))
 
 
 @bp.get("/me")

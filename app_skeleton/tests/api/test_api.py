@@ -44,6 +44,25 @@ def test_errors_are_json(make_app, method, path, code, accept):
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        "[" * 20_000,
+        '{"a":' * 10_000,
+        '{"username": ' + "9" * 5000 + "}",
+        b'{"username": "\xff"}',
+        "{",
+    ],
+)
+def test_json_that_nobody_can_read(make_app, body):
+    """Whatever is wrong with a body is the client's fault."""
+    pytest.importorskip("app.model")
+    kind = {"Content-Type": "application/json"}
+    answer = make_app().test_client().post("/api/auth/login", data=body, headers=kind)
+    assert answer.status_code == 400
+    assert answer.json["errors"] == {"json": ["Invalid JSON body."]}
+
+
+@pytest.mark.parametrize(
     ("allowed", "origin", "shown"),
     [
         ("", "https://a.example", None),

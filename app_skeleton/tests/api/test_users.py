@@ -460,6 +460,9 @@ def test_list_is_for_admins(ada):
     answer = ada.ask("GET", "/api/users?page_size=2&page=2")
     assert [user["username"] for user in answer.json] == ["cy.d"]
     assert ada.ask("GET", "/api/users?page_size=1000").status_code == 422
+    answer = ada.ask("GET", f"/api/users?page={'9' * 100}")
+    assert (answer.status_code, answer.json) == (200, [])
+    assert ada.ask("GET", f"/api/users?page={'9' * 5000}").status_code == 422
 
 
 def test_passwords_are_hashed(ada):
