@@ -17,6 +17,8 @@ from .schemas import AccessToken, Credentials, Tokens
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth", description="Log in, go on, log out")
 
+# Of one user, at a time.
+LOGINS = 50
 WRONG = "The name or the password is wrong."
 
 
@@ -53,6 +55,10 @@ def login(given: dict[str, str]) -> dict[str, str]:
         if not passwords.still(session, user_id, stored):
             abort(401, message=WRONG)
         session.add(entry)
+        # The oldest log-ins of who has many end: each is a row for 30 days.
+        own = select(Login.id).where(Login.user_id == user_id)
+        old = own.order_by(Login.expires.desc(), Login.id).offset(LOGINS)
+        session.execute(delete(Login).where(Login.id.in_(old)))
     limits.forgive(limited)
     devices.remember(stored, entry.id)
     return tokens.issue(entry)

@@ -6,6 +6,7 @@ In the database, so that all processes count as one and a restart forgets nothin
 import hashlib
 import json
 import math
+import secrets
 from datetime import timedelta
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from webargs.flaskparser import abort
 
 from ..model import Attempt
 from ..model.base import Moment, now
+from ..model.users import outdated
 from . import tokens
 
 WINDOW = timedelta(minutes=15)
@@ -26,6 +28,9 @@ PAIR, USER, NETWORK = 5, 100, 50
 # Registrations from one network, and changes of the password by one log-in, which ask for the old
 # one.
 REGISTRATIONS, CHANGES = 50, 5
+
+# Once in so many attempts, by chance.
+TIDY = 100
 
 # One statement: whoever comes at the same time gets another number.
 COUNT = (
@@ -120,6 +125,7 @@ def count(limits: list[Limit]) -> None:
 
     :param limits: All that it counts for, always in the same order: no two wait for each other.
     """
+    tidy()
     moment = now()
     with tokens.database().writing() as session:
         for key, most in limits:
@@ -130,6 +136,16 @@ def count(limits: list[Limit]) -> None:
                 why = f"Too many attempts. Try again in {seconds} seconds."
                 # An exception: the session forgets what it has counted.
                 abort(429, message=why, headers={"Retry-After": str(seconds)})
+
+
+def tidy() -> None:
+    """Forget attempts that no longer count, now and then: nobody else may do so.
+
+    Each name that a visitor makes up is one, and what recurs is done only where beat runs.
+    """
+    if secrets.randbelow(TIDY) == 0:
+        with tokens.database().writing() as session:
+            session.execute(outdated())
 
 
 def forgive(limits: list[Limit]) -> None:

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from .base import Base, Moment, now
 
-# In this order; the last two are ends.
+# In this order.
 STATES = ("waiting", "running", "done", "failed")
+ENDS = STATES[-2:]
 
 
 class Job(Base):
@@ -32,4 +33,4 @@ class Job(Base):
     @property
     def ended(self) -> bool:
         """Whether nothing will change any more."""
-        return self.state in STATES[-2:]
+        return self.state in ENDS

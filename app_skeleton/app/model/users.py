@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import Column, ForeignKey, Index, String, Table
+from sqlalchemy import Column, Delete, ForeignKey, Index, String, Table, delete, select
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from .base import Base, Moment, now
@@ -63,6 +63,15 @@ class Attempt(Base):
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     count: Mapped[int]
     ends: Mapped[datetime] = mapped_column(Moment, index=True)
+
+
+def outdated() -> Delete:
+    """Return what forgets attempts that no longer count."""
+    old = select(Attempt.key).where(Attempt.ends < now())
+    # Whoever is about to count one of them anew is not waited for.
+    forget = delete(Attempt).where(Attempt.key.in_(old.with_for_update(skip_locked=True)))
+    # No session that runs it holds any of them.
+    return forget.execution_options(synchronize_session=False)
 
 
 class FailedLogin(Base):

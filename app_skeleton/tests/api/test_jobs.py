@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 import uuid
+from datetime import timedelta
 
 import pytest
 import simple_websocket
@@ -15,7 +16,8 @@ from .conftest import Caller
 pytest.importorskip("app.api")
 model = pytest.importorskip("app.model")
 pytest.importorskip("app.tasks")
-from app.api import watch, websocket  # noqa: E402  # after the check whether it is there
+from app.api import jobs, watch, websocket  # noqa: E402  # after the check whether it is there
+from app.model.base import now  # noqa: E402  # likewise
 
 JOB = {"kind": "count", "seconds": 1}
 
@@ -83,6 +85,37 @@ def test_jobs_of_others(ada, started):
     eve = Caller(ada.client, "eve")
     assert eve.ask("GET", f"/api/jobs/{job['id']}").status_code == 404
     assert eve.ask("GET", "/api/jobs").json == []
+
+
+def test_too_many_jobs(ada, started, monkeypatch):
+    """Nobody fills the queue of all: so many jobs may wait, and one more when one has ended."""
+    monkeypatch.setattr(jobs, "OPEN", 2)
+    first, second = (ada.ask("POST", "/api/jobs", json=JOB).json for _ in range(2))
+    refused = ada.ask("POST", "/api/jobs", json=JOB)
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
+    assert len(started) == 2
+    assert Caller(ada.client, "eve").ask("POST", "/api/jobs", json=JOB).status_code == 202
+    change(ada, first["id"], state="failed")
+    assert ada.ask("POST", "/api/jobs", json=JOB).status_code == 202
+    assert ada.ask("POST", "/api/jobs", json=JOB).status_code == 429
+    # What was lost on its way to a worker does not count for ever.
+    change(ada, second["id"], created=now() - timedelta(days=2))
+    assert ada.ask("POST", "/api/jobs", json=JOB).status_code == 202
+
+
+def test_many_old_jobs(ada, started, monkeypatch):
+    """The oldest jobs that have ended are forgotten, those that have not are not."""
+    monkeypatch.setattr(jobs, "KEPT", 2)
+    made = []
+    for state in ("running", "done", "failed", "done", "waiting"):
+        made.append(ada.ask("POST", "/api/jobs", json=JOB).json["id"])
+        change(ada, made[-1], state=state)
+    eve = Caller(ada.client, "eve")
+    eve.ask("POST", "/api/jobs", json=JOB)
+    del made[1]
+    assert [job["id"] for job in ada.ask("GET", "/api/jobs").json] == made[::-1]
+    assert len(eve.ask("GET", "/api/jobs").json) == 1
 
 
 @pytest.fixture

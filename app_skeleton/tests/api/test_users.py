@@ -9,7 +9,7 @@ from .conftest import PASSWORD, Caller
 
 pytest.importorskip("app.api")
 model = pytest.importorskip("app.model")
-from app.api import limits, passwords  # noqa: E402  # after the check whether it is there
+from app.api import auth, limits, passwords  # noqa: E402  # after the check whether it is there
 from app.model.base import now  # noqa: E402  # likewise
 
 
@@ -90,6 +90,7 @@ def test_wrong_credentials(ada, credentials):
 def test_names_are_not_told(ada, monkeypatch):
     """Who is refused anyway does not learn by the time whether there is such a name."""
     monkeypatch.setattr(limits, "NETWORK", 0)
+    monkeypatch.setattr(limits, "TIDY", 10**9)
     engine, statements = ada.client.application.extensions["database"].engine, []
     event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
 
@@ -336,6 +337,34 @@ def test_log_out(ada):
     assert ada.ask("POST", "/api/auth/refresh", "refresh_token").status_code == 401
     ada.tokens = second
     assert ada.ask("GET", "/api/users/me").status_code == 200
+
+
+def test_many_log_ins(ada, monkeypatch):
+    """Of many log-ins the oldest ends; those of others do not."""
+    monkeypatch.setattr(auth, "LOGINS", 2)
+    bob = Caller(ada.client, "bob")
+    given = [ada.tokens]
+    for _ in range(2):
+        ada.login()
+        given.append(ada.tokens)
+    codes = []
+    for ada.tokens in given:
+        codes.append(ada.ask("GET", "/api/users/me").status_code)
+    assert codes == [401, 200, 200]
+    assert bob.ask("GET", "/api/users/me").status_code == 200
+
+
+def test_attempts_are_tidied(ada, monkeypatch):
+    """Attempts that no longer count do not stay, also where nothing recurs."""
+    database = ada.client.application.extensions["database"]
+    with database.writing() as session:
+        for days in (-1, 1):
+            session.add(model.Attempt(key=str(days), count=1, ends=now() + timedelta(days=days)))
+    monkeypatch.setattr(limits, "TIDY", 1)
+    ada.login()
+    with database.reading() as session:
+        keys = session.scalars(select(model.Attempt.key)).all()
+    assert ("1" in keys, "-1" in keys) == (True, False)
 
 
 def test_expired_log_in(ada):

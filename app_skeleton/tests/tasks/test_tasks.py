@@ -110,7 +110,7 @@ def test_failed_with_words(jobs, make_job, monkeypatch):
 
 def test_tidy(jobs):
     """What has expired is forgotten, and nothing else."""
-    from app.model import Attempt, FailedLogin, Login, User, database
+    from app.model import Attempt, FailedLogin, Job, Login, User, database
     from app.model.base import now
     from app.tasks.tidy import tidy
 
@@ -123,11 +123,16 @@ def test_tidy(jobs):
             session.add(Login(user_id=user.id, expires=moment))
             session.add(Attempt(key=str(days), count=1, ends=moment))
             session.add(FailedLogin(username="ada", address="-", moment=moment))
+        for days, state in ((29, "done"), (31, "done"), (31, "waiting")):
+            created = now() - timedelta(days=days)
+            session.add(Job(user_id=user.id, kind="count", state=state, created=created))
     tidy()
     with database().reading() as session:
         assert [entry > now() for entry in session.scalars(select(Login.expires))] == [True]
         assert session.scalars(select(Attempt.key)).all() == ["2"]
         assert [entry > now() for entry in session.scalars(select(FailedLogin.moment))] == [True]
+        (created,) = session.scalars(select(Job.created))
+        assert now() - created < timedelta(days=30)
 
 
 def test_state_of_a_broker(tmp_path):
