@@ -21,7 +21,7 @@ __all__ = ["Answered", "Connection", "accept"]
 MESSAGE = 16 * 1024
 
 # Seconds. A client that reads nothing for so long is given up.
-SENDING = 5
+SENDING = 2
 
 # Each connection takes a thread from the requests, where there are threads. One is left to them.
 _spare: threading.BoundedSemaphore | None = None
