@@ -420,7 +420,8 @@ def test_an_answer_that_breaks_off_is_not_taken_for_whole(row: str, port: int, s
         with contextlib.suppress(http.client.IncompleteRead, ConnectionResetError):
             assert answer.read().count(b"data:") <= 2
     until("close() was called", told.exists, 20)
-    assert "no more" in (sites[row].home / f"logs/{sites[row].name}.log").read_text()
+    log = sites[row].home / f"logs/{sites[row].name}.log"
+    until("its error is written", lambda: "no more" in log.read_text(), 20)
     assert exchange(port, REQUESTS["plain"], ROWS[row]["mount"].rstrip("/"))["answer"] == 200
 
 
